@@ -1,0 +1,1 @@
+//! End-to-end encrypted messages and streams between devices over a blind Hushwire relay.

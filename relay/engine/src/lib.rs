@@ -1,0 +1,1 @@
+//! The sans-I/O core of one shard of the Hushwire relay.

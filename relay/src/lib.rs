@@ -1,0 +1,1 @@
+//! The Hushwire relay: forwards sealed cells that it cannot read.

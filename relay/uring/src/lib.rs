@@ -1,0 +1,1 @@
+//! io_uring rings, operations and sockets for the Hushwire relay.

@@ -1,0 +1,1 @@
+//! The Hushwire wire format: bytes to types and back, nothing else.
