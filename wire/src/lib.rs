@@ -8,7 +8,9 @@
 //! |---|---|
 //! | [`id`] | device, account, channel and relay IDs, and their text form |
 //! | [`cell`] | the fixed-size unit that crosses a hop: classes, kinds, the 64-byte header |
+//! | [`control`] | the MessagePack maps inside control cells |
 //! | [`padding`] | which bucket holds how much, and Padmé lengths |
+//! | [`code`] | invites and pairing codes, as people carry them |
 //! | [`limits`] | every number the protocol fixes |
 //!
 //! ```
@@ -26,8 +28,12 @@
 extern crate alloc;
 
 pub mod cell;
+pub mod code;
+pub mod control;
+pub mod fuzzing;
 pub mod id;
 pub mod limits;
+mod map;
 pub mod padding;
 
 mod base32;
