@@ -21,6 +21,11 @@ use crate::{Completion, Interest, Operation, Readiness, Token, Wake};
 /// [`Ring::submit`] and [`Ring::wait`] hand the queue to the kernel. A descriptor given to an
 /// arming method must stay open until the operation's final completion (rule 2 of the crate's
 /// documentation). Every arming method panics if the token's kind is for another operation.
+///
+/// ```compile_fail,E0277
+/// fn only_what_another_thread_may_have<T: Send>() {}
+/// only_what_another_thread_may_have::<hushwire_uring::Ring>();
+/// ```
 pub struct Ring {
     inner: IoUring,
     /// The buffers of armed sends. One leaves only with the send's final completion: until then
