@@ -1,1 +1,3 @@
 //! The Hushwire relay: forwards sealed cells that it cannot read.
+
+pub mod transport;
