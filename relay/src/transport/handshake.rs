@@ -7,9 +7,9 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptErr
 use rustls::unbuffered::{InsufficientSizeError, UnbufferedStatus};
 use rustls::{Error, InvalidMessage, PeerIncompatible};
 
-use super::fault::{Alert, Fault};
+use super::fault::Fault;
 use super::limits::{HANDSHAKE_BYTES_MAX, RECORD_HEADER_BYTES, RECORD_PLAIN_BYTES_MAX};
-use super::record::record_len;
+use super::record::{ALERT, LEGACY_VERSION, record_len};
 use super::secrets::{Secrets, SlotLog, Suite};
 
 /// How far [`Live::advance`] came.
@@ -50,15 +50,26 @@ impl Live {
             .ok_or(Fault::Internal("a suite that was never offered"))
     }
 
-    /// The bytes used of `input`, and what came of them.
+    /// The bytes used of `input`, and what came of them. After a fault `output` has what tells the client.
     pub(super) fn advance(
         &mut self,
         input: &[u8],
         output: &mut Vec<u8>,
     ) -> Result<(usize, Step), Fault> {
+        let before = output.len();
+        let outcome = self.run(input, output);
+        if let Err(fault) = &outcome
+            && output.len() == before
+        {
+            self.refuse(fault, output);
+        }
+        outcome
+    }
+
+    fn run(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(usize, Step), Fault> {
         let mut consumed = 0;
         loop {
-            let (taken, whole) = self.take_record(&input[consumed..], output)?;
+            let (taken, whole) = self.take_record(&input[consumed..])?;
             consumed += taken;
             if !whole {
                 return Ok((consumed, Step::More));
@@ -72,7 +83,7 @@ impl Live {
 
     /// Moves the next record, or what there is of it, from `input` to the buffer. Returns the bytes moved
     /// and whether the record is whole.
-    fn take_record(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(usize, bool), Fault> {
+    fn take_record(&mut self, input: &[u8]) -> Result<(usize, bool), Fault> {
         let mut taken = 0;
         let mut take_to = |buffer: &mut Vec<u8>, end: usize| {
             let part = (end - buffer.len()).min(input.len() - taken);
@@ -82,40 +93,45 @@ impl Live {
         };
         let header_end = self.fed + RECORD_HEADER_BYTES;
         let has_header = self.buffer.len() >= header_end || take_to(&mut self.buffer, header_end);
-        self.greet(output)?;
+        self.greet()?;
         if !has_header {
             return Ok((taken, false));
         }
         let length = u16::from_be_bytes([self.buffer[self.fed + 3], self.buffer[self.fed + 4]]);
         let end = header_end + usize::from(length);
         if end > HANDSHAKE_BYTES_MAX {
-            self.refuse(Alert::RecordOverflow, output);
             return Err(Fault::HandshakeTooLong);
         }
         let whole = take_to(&mut self.buffer, end);
         Ok((taken, whole))
     }
 
-    /// Looks at the very first byte: a person with a browser deserves a sentence.
-    fn greet(&mut self, output: &mut Vec<u8>) -> Result<(), Fault> {
-        let Some(&first) = self.buffer.first() else { return Ok(()) };
-        if self.greeted || RECORD_TYPES.contains(&first) {
-            self.greeted = true;
+    /// Looks at the first two bytes of all: a person with a browser deserves a sentence.
+    fn greet(&mut self) -> Result<(), Fault> {
+        if self.greeted {
             return Ok(());
         }
-        if first.is_ascii_uppercase() {
-            output.extend_from_slice(HTTP_ANSWER);
-            Err(Fault::PlainHttp)
-        } else {
-            self.refuse(Alert::DecodeError, output);
-            Err(Fault::NotTls)
+        match *self.buffer {
+            [kind, ..] if kind.is_ascii_uppercase() => Err(Fault::PlainHttp),
+            [kind, ..] if !RECORD_TYPES.contains(&kind) => Err(Fault::NotTls),
+            [_, version, ..] if version != LEGACY_VERSION[0] => Err(Fault::NotTls),
+            [_, _, ..] => {
+                self.greeted = true;
+                Ok(())
+            }
+            [] | [_] => Ok(()),
         }
     }
 
     /// Appends an unencrypted alert, which the client understands until it has seen the first flight.
-    fn refuse(&self, alert: Alert, output: &mut Vec<u8>) {
-        if self.secrets.is_none() {
-            output.extend_from_slice(&[21, 3, 3, 0, 2]);
+    fn refuse(&self, fault: &Fault, output: &mut Vec<u8>) {
+        if *fault == Fault::PlainHttp {
+            output.extend_from_slice(HTTP_ANSWER);
+        } else if self.secrets.is_none()
+            && let Some(alert) = fault.alert()
+        {
+            let [major, minor] = LEGACY_VERSION;
+            output.extend_from_slice(&[ALERT, major, minor, 0, 2]);
             output.extend_from_slice(&alert.to_wire());
         }
     }
@@ -147,7 +163,6 @@ impl Live {
             // rustls lets a client without ALPN pass. It has sent nothing yet, so take its flight back.
             output.truncate(before);
             self.secrets = None;
-            self.refuse(Alert::NoApplicationProtocol, output);
             return Err(Fault::NoProtocol);
         }
         if !self.connection.is_handshaking() {
@@ -159,11 +174,12 @@ impl Live {
         }
     }
 
-    /// After a fault rustls still holds its alert.
+    /// After a fault rustls still holds its alert. It must not see the buffer again once that is out: it
+    /// would find the same fault and panic over a second alert.
     fn drain_alert(&mut self, output: &mut Vec<u8>) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.connection.process_tls_records(&mut self.buffer).state
-        {
+        while self.connection.wants_write() {
+            let status = self.connection.process_tls_records(&mut self.buffer);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
             if encode(&mut data, output).is_err() {
                 break;
             }

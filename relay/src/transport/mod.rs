@@ -11,6 +11,8 @@
 pub mod carry;
 pub mod cells;
 pub mod fault;
+#[cfg(test)]
+mod generations;
 mod handshake;
 pub mod inbound;
 mod keys;

@@ -67,7 +67,7 @@ impl Suite {
 pub(super) struct Secret(Zeroizing<[u8; HASH_BYTES_MAX]>);
 
 impl Secret {
-    fn from_slice(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
         let mut secret = Self(Zeroizing::new([0; HASH_BYTES_MAX]));
         secret.0.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(secret)

@@ -137,7 +137,7 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-fn crypto() -> CryptoProvider {
+pub(super) fn crypto() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
             provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
