@@ -1,5 +1,7 @@
 //! Cells from records that arrive cut anywhere, and what is no cell.
 
+use std::io::Write;
+
 use hushwire_relay::transport::{
     Blame, Carry, CarryPool, CellFault, Event, Fault, PoolEmpty, limits, record_len,
 };
@@ -7,7 +9,7 @@ use hushwire_wire::cell::Class;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::{RawClient, Reader, SUITES, cell};
+use crate::support::{RawClient, Reader, SUITES, Wire, both, cell, connect, pull};
 
 fn reader(class_max: Class) -> (Reader, RawClient) {
     let (server, client) = RawClient::connect(SUITES[0]);
@@ -47,19 +49,23 @@ fn the_largest_cell_cut_anywhere() {
 }
 
 #[test]
-fn a_key_update_between_the_halves() {
-    for at in [None, Some(5), Some(300), Some(20_000)] {
-        let (mut reader, mut client) = reader(Class::C7);
+fn other_records_between_the_halves() {
+    for at in [0, 5, 30, 300, 16_000] {
+        let (server, config) = both(SUITES[0]);
+        let mut link = connect(&server, &config, b"", Wire::Whole);
+        let mut reader = Reader::new(link.server.opener, Class::C7);
         let large = cell(Class::C7, 1);
-        let first = client.seal(23, &large[..16_384], 0);
-        let (cells, events) = reader.push(&first).unwrap();
-        assert_eq!((cells.len(), events.len()), (0, 0));
-        let canceled = client.seal(21, &[1, 90], 100);
-        let rest = [canceled, client.seal(23, &large[16_384..], 0)].concat();
-        let (front, back) = rest.split_at(at.unwrap_or(0).min(rest.len()));
-        let mut cells = reader.push(front).unwrap().0;
-        cells.extend(reader.push(back).unwrap().0);
-        assert_eq!(cells, [large]);
+        link.client.writer().write_all(&large[..16_384]).unwrap();
+        assert_eq!(reader.push(&pull(&mut link.client)).unwrap(), (vec![], vec![]));
+        link.client.refresh_traffic_keys().unwrap();
+        link.client.writer().write_all(&large[16_384..]).unwrap();
+        let rest = pull(&mut link.client);
+        let (front, back) = rest.split_at(at);
+        let (mut cells, mut events) = reader.push(front).unwrap();
+        let behind = reader.push(back).unwrap();
+        cells.extend(behind.0);
+        events.extend(behind.1);
+        assert_eq!((cells, events), (vec![large], vec![Event::AnswerKeyUpdate]), "cut at {at}");
     }
 }
 
