@@ -1,21 +1,46 @@
 //! The engine: one shard's whole state.
 
-use alloc::collections::VecDeque;
+mod admission;
+mod audit;
+mod cells;
+mod closing;
+mod delivery;
+mod egress;
+mod pairing;
+mod requests;
+mod timing;
+
+use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 
-use hushwire_wire::cell::{Class, Header, HeaderError};
-use hushwire_wire::control::{Control, ControlError, ErrorCode};
-use hushwire_wire::id::{DeviceId, RelayId};
+use hashbrown::HashMap;
+use hushwire_wire::cell::Class;
+use hushwire_wire::id::{AccountId, DeviceId, RelayId};
 
-use crate::audit::Audit;
-use crate::command::{Command, Egress, HandedOver, Introduction, Stored, Turned, Verdict};
+use self::delivery::{Queuing, Refusal};
+use self::pairing::Rendezvous;
+use self::requests::{Pending, Usage};
+use crate::absent::Absent;
+use crate::bounded::Bounded;
+use crate::command::Command;
+use crate::connection::{Connection, Memory};
 use crate::counters::Counters;
-use crate::hash::home_of;
-use crate::id::{ConnId, ShardId, SourcePrefix, Ticket};
-use crate::limits::EngineLimits;
-use crate::port::{Envelope, PortMessage};
-use crate::store::StoreAnswer;
+use crate::devices::Devices;
+use crate::hash::{TableKey, home_of};
+use crate::id::{ConnId, ShardId, Ticket};
+use crate::limits::{
+    ACCOUNTS_COUNTED_MAX, EngineLimits, PERMITS_MAX, REMEMBERED_MAX, RENDEZVOUS_MAX,
+    SEALED_CONTROL_RESERVE_BYTES, sealed_len,
+};
+use crate::port::PortMessage;
+use crate::queue::Pool;
+use crate::random::SplitMix64;
+use crate::rate::{Sources, Tariff};
+use crate::slab::Slab;
 use crate::time::Time;
+use crate::wheel::Wheel;
 
 /// What an engine is told once.
 #[derive(Clone)]
@@ -62,9 +87,44 @@ pub struct Slots {
 
 /// One shard's whole state.
 pub struct Engine {
-    config: Config,
-    commands: VecDeque<Command>,
+    connections: Slab<Connection>,
+    tariff: Tariff,
+    /// Bytes of a sealed stage that routed cells may fill.
+    sealed_cells_max: u32,
     counters: Counters,
+    /// The cell of the last verdict, while the I/O layer puts it into a slot.
+    queuing: Option<Queuing>,
+    devices: Devices,
+    pool: Pool,
+    wheel: Wheel,
+    commands: VecDeque<Command>,
+    config: Config,
+    table_key: TableKey,
+    random: SplitMix64,
+    sources: Sources,
+    unauthenticated: u32,
+    /// Control messages in all backlogs.
+    backlogged: usize,
+    /// Connections whose backlog was full when one more message came.
+    overflowed: VecDeque<ConnId>,
+    absent: Absent,
+    pending: HashMap<Ticket, Pending, TableKey>,
+    /// Of `pending`, those that are operations of members.
+    operations_pending: usize,
+    tickets: u64,
+    accounts: Bounded<AccountId, Usage>,
+    rendezvous: Bounded<[u8; 16], Rendezvous>,
+    /// Cells left, by recipient and sender.
+    permits: Bounded<(DeviceId, DeviceId), u32>,
+    remembered: Bounded<DeviceId, Memory>,
+    refusals: Vec<Refusal>,
+    refusals_due: Option<Time>,
+    /// When each slotted connection is due; entries that no longer hold are skipped.
+    slots: BinaryHeap<Reverse<(Time, ConnId)>>,
+    slotted: usize,
+    /// While draining: the next index to be told to go.
+    draining: Option<u32>,
+    sweep_at: Time,
 }
 
 impl core::fmt::Debug for Engine {
@@ -73,15 +133,58 @@ impl core::fmt::Debug for Engine {
     }
 }
 
-#[expect(unused_variables, reason = "signatures first")]
 impl Engine {
-    /// An engine with no connections. Its tables take their full size now.
+    /// An engine with no connections. Its tables of connections and devices take their full size now.
     ///
     /// # Panics
-    /// If `shards` is zero, `shard` is not below it, or a limit is zero.
+    /// If `shards` is zero, `shard` is not below it, a rate is zero, or the sealed stage cannot hold the
+    /// largest cell.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, commands: VecDeque::new(), counters: Counters::default() }
+        let limits = config.limits;
+        assert!(config.shard.0 < config.shards, "a shard's number is below their count");
+        assert!(
+            limits.handshakes_per_s > 0 && limits.cells_per_s > 0 && limits.bytes_per_s > 0,
+            "a rate of zero admits nobody"
+        );
+        let sealed_cells_max = limits.sealed_bytes_max.saturating_sub(SEALED_CONTROL_RESERVE_BYTES);
+        assert!(
+            sealed_len(Class::C7) <= sealed_cells_max,
+            "the largest cell fits the sealed stage"
+        );
+        let key = TableKey::new(&config.table_key);
+        Self {
+            connections: Slab::new(limits.connections_max),
+            tariff: Tariff::new(&limits),
+            sealed_cells_max,
+            counters: Counters::default(),
+            queuing: None,
+            devices: Devices::new(limits.connections_max, key),
+            pool: Pool::new(limits.egress_pool_bytes, limits.egress_bytes_max, key),
+            wheel: Wheel::new(limits.connections_max),
+            commands: VecDeque::new(),
+            table_key: key,
+            random: SplitMix64::new(config.seed),
+            sources: Sources::new(limits.handshakes_per_s),
+            unauthenticated: 0,
+            backlogged: 0,
+            overflowed: VecDeque::new(),
+            absent: Absent::new(key),
+            pending: HashMap::with_hasher(key),
+            operations_pending: 0,
+            tickets: 0,
+            accounts: Bounded::new(ACCOUNTS_COUNTED_MAX, key),
+            rendezvous: Bounded::new(RENDEZVOUS_MAX, key),
+            permits: Bounded::new(PERMITS_MAX, key),
+            remembered: Bounded::new(REMEMBERED_MAX, key),
+            refusals: Vec::new(),
+            refusals_due: None,
+            slots: BinaryHeap::new(),
+            slotted: 0,
+            draining: None,
+            sweep_at: Time::ZERO,
+            config,
+        }
     }
 
     /// The home shard of a device.
@@ -89,125 +192,6 @@ impl Engine {
     pub fn home_of(&self, device: &DeviceId) -> ShardId {
         home_of(&self.config.home_key, self.config.shards, device)
     }
-
-    /// A connection is there, before or after its TLS handshake. It must be welcomed within
-    /// [`EngineLimits::unauthenticated_ms_max`].
-    ///
-    /// # Errors
-    /// Why it is not taken: close it.
-    pub fn handle_accept(&mut self, source: SourcePrefix, now: Time) -> Result<ConnId, Turned> {
-        Err(Turned::Full)
-    }
-
-    /// A connection has introduced itself, and its proof, version and relay ID are right. Answered by
-    /// commands: a hand-over, or a question to the store and then WELCOME or ERROR and close.
-    pub fn handle_hello(&mut self, conn: ConnId, introduction: Introduction, now: Time) {}
-
-    /// A connection has introduced itself to another shard, but lives here.
-    ///
-    /// # Errors
-    /// Why it is not taken: close it.
-    pub fn handle_hand_over(&mut self, handed: HandedOver, now: Time) -> Result<ConnId, Turned> {
-        Err(Turned::Full)
-    }
-
-    /// A connection that the I/O layer does not let in (a wrong proof, version or relay): sends the
-    /// error, then closes.
-    pub fn refuse(&mut self, conn: ConnId, code: ErrorCode, sentence: &str, now: Time) {}
-
-    /// The store has answered. A ticket whose connection is gone is ignored.
-    ///
-    /// # Panics
-    /// If the answer is of another kind than its question.
-    pub fn handle_store(&mut self, ticket: Ticket, answer: StoreAnswer, now: Time) {}
-
-    /// The connection is gone: by its peer, by the network or by [`Command::Close`]. Its queued cells
-    /// are reported to their senders and their slots released. A stale ID is ignored.
-    pub fn handle_closed(&mut self, conn: ConnId, now: Time) {}
-
-    /// A cell has arrived whole, and its header was well formed.
-    pub fn handle_cell(&mut self, conn: ConnId, header: &Header, now: Time) -> Verdict {
-        Verdict::Drop
-    }
-
-    /// A cell's header was not well formed: tells the peer, then closes.
-    pub fn handle_malformed_cell(&mut self, conn: ConnId, error: HeaderError, now: Time) {}
-
-    /// A cell has come from another shard.
-    pub fn handle_arrival(&mut self, envelope: &Envelope, now: Time) -> Verdict {
-        Verdict::Drop
-    }
-
-    /// The inbox a verdict named was full: the sender hears `busy`.
-    pub fn handle_port_full(&mut self, envelope: &Envelope, now: Time) {}
-
-    /// The body of a control cell ([`Verdict::ReadControl`]) that is not a HELLO.
-    pub fn handle_control(&mut self, conn: ConnId, control: Control, now: Time) {}
-
-    /// The body of a control cell was not understood: answered where the operation is only unknown,
-    /// else the end of the connection.
-    pub fn handle_malformed_control(&mut self, conn: ConnId, error: ControlError, now: Time) {}
-
-    /// The cell of the last verdict, with [`Stage::Queued`](crate::Stage::Queued) for `to`, now waits in
-    /// a slot.
-    ///
-    /// # Panics
-    /// If the last verdict was another.
-    pub fn handle_queued(&mut self, to: ConnId, stored: Stored, now: Time) {}
-
-    /// The cell of the last verdict should have been queued, but there was no slot: its sender hears
-    /// `busy`.
-    ///
-    /// # Panics
-    /// If the last verdict was another.
-    pub fn handle_unqueued(&mut self, to: ConnId, now: Time) {}
-
-    /// The I/O layer has sealed bytes of its own for this connection (CHALLENGE, tickets, alerts,
-    /// KeyUpdate): they count in its sealed stage.
-    pub fn handle_sealed(&mut self, conn: ConnId, bytes: u32) {}
-
-    /// So many sealed bytes have left. True if [`Engine::poll_egress`] has something to seal.
-    ///
-    /// # Panics
-    /// If more left than was sealed.
-    pub fn handle_drained(&mut self, conn: ConnId, bytes: u32, now: Time) -> bool {
-        false
-    }
-
-    /// What to seal next for this connection; call until [`Egress::Nothing`].
-    pub fn poll_egress(&mut self, conn: ConnId, now: Time) -> Egress {
-        Egress::Nothing
-    }
-
-    /// Serves this connection by slots from now on, the first one an interval from now, or no longer.
-    ///
-    /// # Panics
-    /// If the class is below [`crate::limits::SLOT_CLASS_MIN`] or the interval is zero.
-    pub fn set_slots(&mut self, conn: ConnId, slots: Option<Slots>, now: Time) {}
-
-    /// A connection whose slot is due: call [`Engine::poll_egress`] until [`Egress::Nothing`], seal all of
-    /// it as one unit (`slot + 22` bytes, one record), and come back until `None`.
-    pub fn poll_slots(&mut self, now: Time) -> Option<ConnId> {
-        None
-    }
-
-    /// Another shard says something.
-    pub fn handle_port(&mut self, from: ShardId, message: PortMessage, now: Time) {}
-
-    /// A device of this shard or another was revoked by the operator; its connection ends.
-    pub fn revoke(&mut self, device: &DeviceId, now: Time) {}
-
-    /// When [`Engine::handle_timeout`] or [`Engine::poll_slots`] next has something to do.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Time> {
-        None
-    }
-
-    /// Does what is due: deadlines, idle connections, refusals.
-    pub fn handle_timeout(&mut self, now: Time) {}
-
-    /// Tells every device to go and takes no more connections.
-    pub fn drain(&mut self, now: Time) {}
 
     /// The next thing to do. Poll until `None` after every input or small batch of them.
     pub fn poll_command(&mut self) -> Option<Command> {
@@ -217,7 +201,13 @@ impl Engine {
     /// The device of a welcomed connection.
     #[must_use]
     pub fn device_of(&self, conn: ConnId) -> Option<&DeviceId> {
-        None
+        self.connections.get(conn)?.member().map(|member| &member.device)
+    }
+
+    /// Connections of this shard, those that are closing included. A drained engine has none.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// The relay's clock was set: milliseconds since 1970-01-01 UTC at [`Time::ZERO`].
@@ -227,16 +217,45 @@ impl Engine {
 
     /// What happened so far.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.len() as u64,
+            unauthenticated: u64::from(self.unauthenticated),
+            egress_pool_bytes: self.pool.bytes() as u64,
+            egress_pool_bytes_high: self.pool.bytes_high() as u64,
+            ..self.counters
+        }
     }
 
-    /// Counts everything anew and checks that the engine agrees with itself.
-    ///
-    /// # Panics
-    /// If it does not: a bug of the engine.
-    #[must_use]
-    pub fn audit(&self) -> Audit {
-        Audit::default()
+    /// Another shard says something.
+    pub fn handle_port(&mut self, message: PortMessage, now: Time) {
+        match message {
+            PortMessage::Undeliverable { origin, reason } => self.report(origin, reason, now),
+            PortMessage::Request { asker, request } => self.begin(asker, request, now),
+            PortMessage::Rendezvous { asker, tag, open_ttl_s } => {
+                self.meet(asker, tag, open_ttl_s, now);
+            }
+            PortMessage::Paired { device, other, tag, until, joiner } => {
+                self.paired(device, other, tag, until, joiner, now);
+            }
+            PortMessage::Answer { asker, control, effect } => {
+                self.finish(asker, control, effect, now);
+            }
+            PortMessage::Revoked { device } => self.revoke(&device, now),
+        }
+    }
+
+    /// Says something to a shard, which may be this one.
+    fn post(&mut self, to: ShardId, message: PortMessage, now: Time) {
+        if to == self.config.shard {
+            self.handle_port(message, now);
+        } else {
+            self.commands.push_back(Command::Post { to, message });
+        }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 }

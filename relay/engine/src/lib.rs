@@ -30,10 +30,20 @@ pub mod limits;
 pub mod port;
 pub mod store;
 
+mod absent;
+mod bounded;
+mod connection;
+mod control;
+mod devices;
 mod engine;
 mod hash;
 mod id;
+mod queue;
+mod random;
+mod rate;
+mod slab;
 mod time;
+mod wheel;
 
 pub use command::{Alarm, Command, Egress, Introduction, Stage, Stored, Turned, Verdict, Why};
 pub use engine::{Config, Engine, Slots};

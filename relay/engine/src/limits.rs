@@ -52,6 +52,12 @@ pub const SOURCE_BUCKETS: usize = 8 * 1024;
 /// Commands one input can cause: the death of a connection whose queue is full of the smallest cells,
 /// each one reported and released, beside a few for the connection itself.
 pub const COMMANDS_PER_INPUT_MAX: usize = 2 * wire::EGRESS_BYTES_MAX / Class::C0.cell_len() + 1_024;
+/// Commands after which [`Engine::handle_timeout`](crate::Engine::handle_timeout) takes a rest.
+pub const COMMANDS_SOFT_MAX: usize = 1_024;
+/// Refusals of one shard that wait for their tick; further ones meet silence.
+pub const REFUSALS_WAITING_MAX: usize = 64 * 1024;
+/// Time between two sweeps of what has passed its time.
+pub const SWEEP_MS: u64 = 10_000;
 /// Granularity of deadlines: one of the wheel's ticks, 2^26 ns.
 pub const TICK_NANOS: u64 = 1 << 26;
 /// Buckets of the wheel: its horizon is just above the idle time.
