@@ -3,15 +3,20 @@
 //! A control cell's body is `length(u32) ‖ MessagePack map ‖ zeros`. A request has an `id`, its answer
 //! echoes it. Unknown keys are ignored; an unknown operation is answered with `unsupported`.
 
+mod fields;
 mod message;
 mod names;
+mod opening;
+mod request;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-pub use message::{Control, CoverMode, Hello, HopLimits, Request, RequestId, Welcome};
+pub use message::{Control, RequestId};
 pub use names::{ErrorCode, GoawayReason, Transport, Undelivered};
+pub use opening::{CoverMode, Hello, HopLimits, Welcome};
+pub use request::Request;
 
 use crate::cell::{Class, HEADER_LEN, Header};
 use crate::padding::LENGTH_LEN;
@@ -27,7 +32,7 @@ pub enum ControlError {
     Unsupported {
         /// The request to answer, where it had an ID.
         id: Option<RequestId>,
-        /// The operation's name, cut to 32 bytes.
+        /// The operation's name, plain and cut to 32 bytes.
         operation: String,
     },
 }
@@ -98,6 +103,7 @@ pub fn replace_proof(hello_content: &mut [u8], proof: &[u8; 64]) -> Option<[u8; 
 mod tests {
     use super::*;
     use crate::id::DeviceId;
+    use crate::limits;
 
     #[test]
     fn a_plain_hello_fits_the_smallest_cell() {
@@ -153,5 +159,58 @@ mod tests {
         for content in table {
             assert_eq!(Control::decode(content), Err(ControlError::Malformed), "{content:x?}");
         }
+    }
+
+    #[test]
+    fn what_the_decoder_would_refuse_is_not_written() {
+        let check = |message: Control, field| {
+            assert_eq!(message.check(), Err(ControlError::Field(field)), "{message:?}");
+        };
+        let request = |request| Control::Request { id: RequestId(1), request };
+        let device = DeviceId::ZERO;
+        check(request(Request::Grant { device }), "device");
+        check(request(Request::Register { device, name: String::new() }), "device");
+        check(Control::Paired { id: None, tag: [0; 16], device }, "device");
+        for ttl_s in [0, 301, u32::MAX] {
+            check(request(Request::PairOpen { tag: [0; 16], ttl_s }), "ttl_s");
+        }
+        let reason = Undelivered::Busy;
+        check(Control::Undeliverable { lane: 8, counter: 0, reason }, "lane");
+    }
+
+    #[test]
+    fn texts_are_made_to_fit_and_steering_ones_refused() {
+        let error = |sentence: &str| Control::Error {
+            id: None,
+            code: ErrorCode::Busy,
+            sentence: sentence.into(),
+            wait_ms: None,
+        };
+        let check = |sentence: &str, expect: &str| {
+            assert_eq!(Control::decode(&error(sentence).encode()), Ok(error(expect)));
+        };
+        check("Wait.", "Wait.");
+        check("a\x1b[2Jb", "a\u{fffd}[2Jb");
+        check(&"x".repeat(600), &"x".repeat(512));
+        let raw = b"\x83\xa2op\xa5error\xa4code\xa4busy\xa4text\xa2a\n";
+        assert_eq!(Control::decode(raw), Err(ControlError::Field("text")));
+        let unknown = b"\x81\xa2op\xa3\x1b[2";
+        let expect = ControlError::Unsupported { id: None, operation: "\u{fffd}[2".into() };
+        assert_eq!(Control::decode(unknown), Err(expect));
+    }
+
+    #[test]
+    fn the_largest_hello_fits_its_cell() {
+        let hello = Control::Hello(Hello {
+            version: u8::MAX,
+            device: DeviceId::new([1; 32]),
+            proof: [2; 64],
+            token: Some(alloc::vec![3; limits::TOKEN_BYTES_MAX]),
+            name: Some("n".repeat(limits::NAME_BYTES_MAX)),
+            cover: CoverMode::AdaptiveFast,
+            software: "s".repeat(limits::SOFTWARE_BYTES_MAX),
+        });
+        let cell = enclose(&hello.encode()).expect("a cell");
+        assert!(cell.len() <= limits::HELLO_CLASS_MAX.cell_len());
     }
 }

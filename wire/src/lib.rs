@@ -11,6 +11,7 @@
 //! | [`control`] | the MessagePack maps inside control cells |
 //! | [`padding`] | which bucket holds how much, and Padmé lengths |
 //! | [`code`] | invites and pairing codes, as people carry them |
+//! | [`text`] | what may stand in a name or a sentence |
 //! | [`limits`] | every number the protocol fixes |
 //!
 //! ```
@@ -35,5 +36,6 @@ pub mod id;
 pub mod limits;
 mod map;
 pub mod padding;
+pub mod text;
 
 mod base32;

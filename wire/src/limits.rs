@@ -32,6 +32,8 @@ pub const SENTENCE_BYTES_MAX: usize = 512;
 pub const TOKEN_BYTES_MAX: usize = 1_024;
 /// The software name in a HELLO, in bytes.
 pub const SOFTWARE_BYTES_MAX: usize = 32;
+/// An unknown operation's name as it is repeated in an error, in bytes of UTF-8.
+pub const OPERATION_BYTES_MAX: usize = 32;
 /// Versions a CHALLENGE may offer.
 pub const VERSIONS_MAX: usize = 8;
 /// Pins an invite or a WELCOME may carry.

@@ -15,6 +15,7 @@ use rmp::encode::ByteBuf;
 
 use crate::control::ControlError;
 use crate::limits::{CONTROL_DEPTH_MAX, CONTROL_FIELDS_MAX};
+use crate::text::{is_plain, plain};
 
 /// A value as it stands in the map. Containers stay raw until somebody asks.
 #[derive(Clone, Copy, Debug)]
@@ -230,9 +231,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn text(&self, key: &'static str, max: usize) -> Result<String, ControlError> {
+    /// A text for people: at most `bytes_max` long, and nothing in it steers a terminal.
+    pub(crate) fn prose(
+        &self,
+        key: &'static str,
+        bytes_max: usize,
+    ) -> Result<String, ControlError> {
         let text = self.str(key)?;
-        if text.len() > max { Err(ControlError::Field(key)) } else { Ok(text.into()) }
+        if text.len() <= bytes_max && text.chars().all(is_plain) {
+            Ok(text.into())
+        } else {
+            Err(ControlError::Field(key))
+        }
     }
 
     pub(crate) fn map(&self, key: &'static str) -> Result<Fields<'a>, ControlError> {
@@ -303,6 +313,11 @@ impl Writer {
     pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         infallible(encode::write_str(self.key(key), value));
         self
+    }
+
+    /// What [`Fields::prose`] will accept, made from whatever `value` is.
+    pub(crate) fn prose(&mut self, key: &str, value: &str, bytes_max: usize) -> &mut Self {
+        self.text(key, &plain(value, bytes_max))
     }
 
     pub(crate) fn map(&mut self, key: &str, inner: Self) -> &mut Self {

@@ -2,147 +2,17 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
-use super::names::names;
-use super::{ControlError, ErrorCode, GoawayReason, Undelivered};
+use super::fields::{device, named, need, need_device};
+use super::{ControlError, ErrorCode, GoawayReason, Hello, Request, Undelivered, Welcome};
 use crate::id::{DeviceId, RelayId};
 use crate::limits;
 use crate::map::{Fields, Value, Writer};
+use crate::text::plain;
 
 /// Number of a request, chosen by the asker, echoed in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u32);
-
-names! {
-    /// How a hop is covered (`PROTOCOL.md` §3.2).
-    CoverMode {
-        /// Real cells only.
-        Off = "off",
-        /// Real cells at once, cover in the silence.
-        AdaptiveFast = "adaptive-fast",
-        /// Slots at exponentially distributed intervals.
-        Adaptive = "adaptive",
-        /// Slots at strict intervals.
-        Constant = "constant",
-    }
-}
-
-/// A device introduces itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// Version of the protocol, one of those offered.
-    pub version: u8,
-    /// Who is speaking.
-    pub device: DeviceId,
-    /// Ed25519 signature over [`super::proof_message`].
-    pub proof: [u8; 64],
-    /// What admits a device that is not enrolled yet, or a session token.
-    pub token: Option<Vec<u8>>,
-    /// A name for people, taken on enrolment.
-    pub name: Option<String>,
-    /// Cover asked for.
-    pub cover: CoverMode,
-    /// Software and version.
-    pub software: String,
-}
-
-impl fmt::Debug for Hello {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hello")
-            .field("version", &self.version)
-            .field("device", &self.device)
-            .field("token", &self.token.as_ref().map(|_| "present"))
-            .field("cover", &self.cover)
-            .field("software", &self.software)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What the relay allows this connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HopLimits {
-    /// Cells a second.
-    pub cells_per_s: u32,
-    /// Bytes a second.
-    pub bytes_per_s: u64,
-    /// Bytes that may wait for this device.
-    pub egress_bytes: u32,
-    /// Silence after which the connection is closed, in milliseconds.
-    pub idle_ms: u32,
-}
-
-/// The relay admits a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// The home shard.
-    pub shard: u16,
-    /// Shards in all.
-    pub shards: u16,
-    /// The operator's name for the place, may be empty.
-    pub region: String,
-    /// Cover granted.
-    pub cover: CoverMode,
-    /// Limits in force.
-    pub limits: HopLimits,
-    /// Whether an older connection of this device was displaced.
-    pub replaced: bool,
-    /// Pins (SHA-256 of SubjectPublicKeyInfo) to trust from now on besides the current ones.
-    pub pins: Vec<[u8; 32]>,
-}
-
-/// A device asks its relay for something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Adds a device to the asker's account.
-    Register {
-        /// The new device.
-        device: DeviceId,
-        /// Its name for people.
-        name: String,
-    },
-    /// Names a device of the asker's account.
-    Rename {
-        /// The device.
-        device: DeviceId,
-        /// Its new name.
-        name: String,
-    },
-    /// Ends a device of the asker's account for good.
-    Revoke {
-        /// The device.
-        device: DeviceId,
-    },
-    /// Lets a device send to the asker.
-    Grant {
-        /// The sender to be.
-        device: DeviceId,
-    },
-    /// Takes a grant back.
-    Ungrant {
-        /// The sender no longer.
-        device: DeviceId,
-    },
-    /// Opens a rendezvous.
-    PairOpen {
-        /// Derived from the code's secret.
-        tag: [u8; 16],
-        /// Life, at most 300.
-        ttl_s: u32,
-    },
-    /// Joins a rendezvous; answered with [`Control::Paired`], which the opener gets as well.
-    PairJoin {
-        /// Derived from the code's secret.
-        tag: [u8; 16],
-    },
-    /// Shows or hides whether the asker is connected.
-    Presence {
-        /// Senders hear nothing instead of `offline`.
-        hidden: bool,
-    },
-    /// Asks for the relay's clock.
-    Ping,
-}
 
 /// Everything a control cell can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +36,7 @@ pub enum Control {
         id: Option<RequestId>,
         /// For a program.
         code: ErrorCode,
-        /// For a person.
+        /// For a person, at most [`limits::SENTENCE_BYTES_MAX`] bytes.
         sentence: String,
         /// When it may work, for `rate_limited`, `busy` and `draining`.
         wait_ms: Option<u32>,
@@ -218,9 +88,42 @@ pub enum Control {
 }
 
 impl Control {
-    /// The content of the control cell; [`super::enclose`] makes the cell.
+    /// Whether [`Self::decode`] will accept what [`Self::encode`] writes. Texts for people are not
+    /// checked: `encode` makes them fit.
+    ///
+    /// # Errors
+    /// [`ControlError::Field`] names what is out of its range: a device of zeros, a `ttl_s` or lane
+    /// beyond its bounds, a token or a list above its limit.
+    pub fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Challenge { versions, nonce: _, relay: _ } => {
+                need(versions.len() <= limits::VERSIONS_MAX, "versions")
+            }
+            Self::Hello(hello) => hello.check(),
+            Self::Welcome(welcome) => welcome.check(),
+            Self::Request { request, id: _ } => request.check(),
+            Self::Paired { device, id: _, tag: _ } => need_device(device),
+            Self::Undeliverable { lane, counter: _, reason: _ } => {
+                need(u32::from(*lane) < limits::LANES, "lane")
+            }
+            Self::Error { .. } | Self::Done { .. } | Self::Pong { .. } | Self::Goaway { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// The content of the control cell; [`super::enclose`] makes the cell, which always exists.
+    ///
+    /// Texts for people (`name`, `region`, `software`, `sentence`) are cut to their limit and freed
+    /// of what could steer a terminal, see [`crate::text::plain`].
+    ///
+    /// # Panics
+    /// Where [`Self::check`] fails: callers that pass on somebody else's values check first.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        if let Err(error) = self.check() {
+            panic!("a control message cannot be written: {error}");
+        }
         let mut map = Writer::new();
         map.text("op", self.operation());
         match self {
@@ -236,7 +139,7 @@ impl Control {
                     map.uint("id", id.0);
                 }
                 map.text("code", code.as_str());
-                map.text("text", sentence);
+                map.prose("text", sentence, limits::SENTENCE_BYTES_MAX);
                 if let Some(wait_ms) = wait_ms {
                     map.uint("wait_ms", *wait_ms);
                 }
@@ -277,6 +180,12 @@ impl Control {
     /// # Errors
     /// See [`ControlError`]: all but `Unsupported` are the peer's fault and end its connection.
     pub fn decode(content: &[u8]) -> Result<Self, ControlError> {
+        let message = Self::parse(content)?;
+        message.check()?;
+        Ok(message)
+    }
+
+    fn parse(content: &[u8]) -> Result<Self, ControlError> {
         let map = Fields::read(content)?;
         let id = map.optional("id", |map| map.uint("id").map(RequestId))?;
         let need_id = || id.ok_or(ControlError::Field("id"));
@@ -291,7 +200,7 @@ impl Control {
             "error" => Ok(Self::Error {
                 id,
                 code: named(&map, "code", ErrorCode::from_wire)?,
-                sentence: map.text("text", limits::SENTENCE_BYTES_MAX)?,
+                sentence: map.prose("text", limits::SENTENCE_BYTES_MAX)?,
                 wait_ms: map.optional("wait_ms", |map| map.uint("wait_ms"))?,
             }),
             "done" => Ok(Self::Done { id: need_id()? }),
@@ -302,11 +211,7 @@ impl Control {
                 reconnect_after_ms: map.uint("reconnect_after_ms")?,
             }),
             "undeliverable" => Ok(Self::Undeliverable {
-                lane: map
-                    .uint("lane")
-                    .ok()
-                    .filter(|&lane: &u8| u32::from(lane) < limits::LANES)
-                    .ok_or(ControlError::Field("lane"))?,
+                lane: map.uint("lane")?,
                 counter: map.uint("counter")?,
                 reason: named(&map, "reason", Undelivered::from_wire)?,
             }),
@@ -314,7 +219,7 @@ impl Control {
                 Some(request) => Ok(Self::Request { id: need_id()?, request }),
                 None => Err(ControlError::Unsupported {
                     id,
-                    operation: operation.chars().take(32).collect(),
+                    operation: plain(operation, limits::OPERATION_BYTES_MAX),
                 }),
             },
         }
@@ -338,146 +243,6 @@ impl Control {
     }
 }
 
-impl Request {
-    fn operation(&self) -> &'static str {
-        match self {
-            Self::Register { .. } => "register",
-            Self::Rename { .. } => "rename",
-            Self::Revoke { .. } => "revoke",
-            Self::Grant { .. } => "grant",
-            Self::Ungrant { .. } => "ungrant",
-            Self::PairOpen { .. } => "pair_open",
-            Self::PairJoin { .. } => "pair_join",
-            Self::Presence { .. } => "presence",
-            Self::Ping => "ping",
-        }
-    }
-
-    fn encode(&self, map: &mut Writer) {
-        match self {
-            Self::Register { device, name } | Self::Rename { device, name } => {
-                map.bytes("device", device.as_bytes()).text("name", name);
-            }
-            Self::Revoke { device } | Self::Grant { device } | Self::Ungrant { device } => {
-                map.bytes("device", device.as_bytes());
-            }
-            Self::PairOpen { tag, ttl_s } => {
-                map.bytes("tag", tag).uint("ttl_s", *ttl_s);
-            }
-            Self::PairJoin { tag } => {
-                map.bytes("tag", tag);
-            }
-            Self::Presence { hidden } => {
-                map.boolean("hidden", *hidden);
-            }
-            Self::Ping => {}
-        }
-    }
-
-    fn decode(operation: &str, map: &Fields<'_>) -> Result<Option<Self>, ControlError> {
-        let name = || map.text("name", limits::NAME_BYTES_MAX);
-        Ok(Some(match operation {
-            "register" => Self::Register { device: device(map)?, name: name()? },
-            "rename" => Self::Rename { device: device(map)?, name: name()? },
-            "revoke" => Self::Revoke { device: device(map)? },
-            "grant" => Self::Grant { device: device(map)? },
-            "ungrant" => Self::Ungrant { device: device(map)? },
-            "pair_open" => Self::PairOpen {
-                tag: map.array("tag")?,
-                ttl_s: map
-                    .uint("ttl_s")
-                    .ok()
-                    .filter(|&ttl_s| ttl_s <= limits::PAIR_TTL_S_MAX)
-                    .ok_or(ControlError::Field("ttl_s"))?,
-            },
-            "pair_join" => Self::PairJoin { tag: map.array("tag")? },
-            "presence" => Self::Presence { hidden: map.boolean("hidden")? },
-            "ping" => Self::Ping,
-            _ => return Ok(None),
-        }))
-    }
-}
-
-impl Hello {
-    fn encode(&self, map: &mut Writer) {
-        map.uint("version", self.version);
-        map.bytes("device", self.device.as_bytes());
-        map.bytes("proof", &self.proof);
-        if let Some(token) = &self.token {
-            map.bytes("token", token);
-        }
-        if let Some(name) = &self.name {
-            map.text("name", name);
-        }
-        map.text("cover", self.cover.as_str());
-        map.text("software", &self.software);
-    }
-
-    fn decode(map: &Fields<'_>) -> Result<Self, ControlError> {
-        Ok(Self {
-            version: map.uint("version")?,
-            device: device(map)?,
-            proof: map.array("proof")?,
-            token: map.optional("token", |map| {
-                let token = map.bytes("token")?;
-                if token.len() > limits::TOKEN_BYTES_MAX {
-                    return Err(ControlError::Field("token"));
-                }
-                Ok(token.to_vec())
-            })?,
-            name: map.optional("name", |map| map.text("name", limits::NAME_BYTES_MAX))?,
-            cover: named(map, "cover", CoverMode::from_wire)?,
-            software: map.text("software", limits::SOFTWARE_BYTES_MAX)?,
-        })
-    }
-}
-
-impl Welcome {
-    fn encode(&self, map: &mut Writer) {
-        map.uint("shard", self.shard).uint("shards", self.shards).text("region", &self.region);
-        map.text("cover", self.cover.as_str());
-        let mut hop = Writer::new();
-        hop.uint("cells_per_s", self.limits.cells_per_s);
-        hop.uint("bytes_per_s", self.limits.bytes_per_s);
-        hop.uint("egress_bytes", self.limits.egress_bytes);
-        hop.uint("idle_ms", self.limits.idle_ms);
-        map.map("limits", hop).boolean("replaced", self.replaced);
-        if !self.pins.is_empty() {
-            map.byte_strings("pins", &self.pins);
-        }
-    }
-
-    fn decode(map: &Fields<'_>) -> Result<Self, ControlError> {
-        let hop = map.map("limits")?;
-        Ok(Self {
-            shard: map.uint("shard")?,
-            shards: map.uint("shards")?,
-            region: map.text("region", limits::NAME_BYTES_MAX)?,
-            cover: named(map, "cover", CoverMode::from_wire)?,
-            limits: HopLimits {
-                cells_per_s: hop.uint("cells_per_s")?,
-                bytes_per_s: hop.uint("bytes_per_s")?,
-                egress_bytes: hop.uint("egress_bytes")?,
-                idle_ms: hop.uint("idle_ms")?,
-            },
-            replaced: map.boolean("replaced")?,
-            pins: map.optional("pins", pins)?.unwrap_or_default(),
-        })
-    }
-}
-
-fn device(map: &Fields<'_>) -> Result<DeviceId, ControlError> {
-    map.array("device").map(DeviceId::new)
-}
-
-fn named<T>(
-    map: &Fields<'_>,
-    key: &'static str,
-    from_wire: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, ControlError> {
-    from_wire(map.str(key)?).ok_or(ControlError::Field(key))
-}
-
 fn versions(map: &Fields<'_>) -> Result<Vec<u8>, ControlError> {
     let list = map.list("versions", limits::VERSIONS_MAX)?;
     list.into_iter()
@@ -488,12 +253,4 @@ fn versions(map: &Fields<'_>) -> Result<Vec<u8>, ControlError> {
         )
         .collect::<Option<_>>()
         .ok_or(ControlError::Field("versions"))
-}
-
-fn pins(map: &Fields<'_>) -> Result<Vec<[u8; 32]>, ControlError> {
-    let list = map.list("pins", limits::PINS_MAX)?;
-    list.into_iter()
-        .map(|value| if let Value::Bytes(pin) = value { pin.try_into().ok() } else { None })
-        .collect::<Option<_>>()
-        .ok_or(ControlError::Field("pins"))
 }
