@@ -95,8 +95,11 @@ macro_rules! identifier {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
+                if !text.is_ascii() {
+                    return Err(IdError::Alphabet);
+                }
                 if text.len() != $text {
-                    let found = text.chars().count();
+                    let found = text.len();
                     return Err(IdError::Length { expected: $text, found });
                 }
                 let bytes = base32::decode(text).ok_or(IdError::Alphabet)?;
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(text.len(), DeviceId::TEXT_LEN);
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(text.to_uppercase().parse::<DeviceId>(), Err(IdError::Alphabet));
+        assert_eq!("é".repeat(26).parse::<DeviceId>(), Err(IdError::Alphabet));
         assert_eq!(text[1..].parse::<DeviceId>(), Err(IdError::Length { expected: 52, found: 51 }));
     }
 

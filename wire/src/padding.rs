@@ -12,7 +12,7 @@ pub const FRAME_OVERHEAD: usize = 12 + LENGTH_LEN + 16;
 
 /// The Padmé length of `length`: never smaller, at most 12 % larger, and one of few.
 ///
-/// Lengths up to 2 are their own. Above `2^53` the rounding saturates rather than overflows.
+/// Lengths up to 2 are their own. What would round up beyond 64 bits becomes [`u64::MAX`].
 #[must_use]
 pub const fn padme(length: u64) -> u64 {
     if length <= 2 {
@@ -21,7 +21,10 @@ pub const fn padme(length: u64) -> u64 {
     let exponent = 63 - length.leading_zeros();
     let bits = 32 - exponent.leading_zeros();
     let mask = (1u64 << exponent.saturating_sub(bits)) - 1;
-    length.saturating_add(mask) & !mask
+    match length.checked_add(mask) {
+        Some(rounded) => rounded & !mask,
+        None => u64::MAX,
+    }
 }
 
 /// The smallest class whose body holds `content` bytes and `overhead`.
@@ -48,6 +51,8 @@ mod tests {
             (50_009, 51_200),
             (100_009, 100_352),
             (262_153, 270_336),
+            (u64::MAX - 1, u64::MAX),
+            (u64::MAX, u64::MAX),
         ];
         for (length, padded) in table {
             assert_eq!(padme(length), padded, "{length}");
