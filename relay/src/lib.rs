@@ -1,3 +1,4 @@
 //! The Hushwire relay: forwards sealed cells that it cannot read.
 
+pub mod store;
 pub mod transport;
