@@ -33,7 +33,8 @@ pub(super) struct Changes<'a, 't> {
 impl Changes<'_, '_> {
     /// Does one change. `Err(Fault::Value)` leaves the transaction usable, `Err(Fault::Lmdb)` does not.
     pub(super) fn apply(&mut self, query: &Query) -> Result<Answer, Fault> {
-        if query.adds() && self.tables.used_bytes(&self.txn)? >= self.limits.add_bytes_max() as u64 {
+        if query.adds() && self.tables.used_bytes(&self.txn)? >= self.limits.add_bytes_max() as u64
+        {
             let bytes_max = self.limits.map_bytes_max;
             return Err(Fault::Store(StoreError::MapFull { bytes_max }));
         }
@@ -54,7 +55,13 @@ impl Changes<'_, '_> {
             Query::MarkNative { device, native_only } => {
                 self.edit(None, device, |found| found.native_only = *native_only)
             }
-            Query::InviteCreate { secret_hash, expires_unix_s, account, new_account, now_unix_s } => {
+            Query::InviteCreate {
+                secret_hash,
+                expires_unix_s,
+                account,
+                new_account,
+                now_unix_s,
+            } => {
                 let invite = Invite {
                     account: account.unwrap_or(*new_account),
                     makes_account: account.is_none(),

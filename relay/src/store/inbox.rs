@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
+use super::StoreError;
 use super::counters::Counters;
 use super::query::{Answer, Query};
-use super::StoreError;
 
 /// Reader threads.
 pub const READERS: usize = 2;

@@ -21,7 +21,9 @@ pub(super) fn look_up(
     let txn = tables.read()?;
     match query {
         Query::Device { device } => Ok(match tables.get(&txn, device.as_bytes())? {
-            Some(found) => Answer::Row(Box::new(row(tables, &txn, limits, counters, device, found)?)),
+            Some(found) => {
+                Answer::Row(Box::new(row(tables, &txn, limits, counters, device, found)?))
+            }
             None => Answer::Unknown,
         }),
         Query::Reach { sender, sender_account, recipient } => {

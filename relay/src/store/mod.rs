@@ -225,8 +225,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let limits = Limits::new(&options)?;
         let directory = Directory::claim(path.as_ref())?;
-        let (tables, meta) =
-            Tables::open_checked(&directory, limits.map_bytes_start, &mut random)?;
+        let (tables, meta) = Tables::open_checked(&directory, limits.map_bytes_start, &mut random)?;
         let counters = Arc::<Counters>::default();
         let shared = Arc::new(Shared {
             directory,
@@ -258,7 +257,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(shared));
-        self.threads.push(thread.map_err(|error| directory::system(self.shared.directory.path(), &error))?);
+        self.threads
+            .push(thread.map_err(|error| directory::system(self.shared.directory.path(), &error))?);
         Ok(())
     }
 

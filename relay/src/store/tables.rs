@@ -145,7 +145,8 @@ impl Tables {
         &self,
         txn: &'t ReadTxn<'_>,
         prefix: &[u8],
-    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault> {
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault>
+    {
         let entries = self.raw(R::TABLE).prefix_iter(txn, prefix)?;
         Ok(entries.map(|entry| {
             let (key, value) = entry?;
@@ -158,7 +159,8 @@ impl Tables {
         &self,
         txn: &'t ReadTxn<'_>,
         after: Option<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault> {
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault>
+    {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = self.raw(R::TABLE).range(txn, &(start, Bound::Unbounded))?;

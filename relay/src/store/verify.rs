@@ -221,7 +221,13 @@ impl Walk<'_> {
     }
 
     /// `depth` levels are left, this page included; so the recursion is bounded.
-    fn subtree(&mut self, page: u64, depth: u16, content: Content, tally: &mut Tally) -> Checked<()> {
+    fn subtree(
+        &mut self,
+        page: u64,
+        depth: u16,
+        content: Content,
+        tally: &mut Tally,
+    ) -> Checked<()> {
         self.claim(page, 1)?;
         let bytes = self.page(page)?;
         let kind = if depth == 1 { LEAF } else { BRANCH };

@@ -44,7 +44,10 @@ struct Writer<'a> {
 
 /// How a batch ended.
 enum Outcome {
-    Committed { answers: Vec<Answer>, used_bytes: u64 },
+    Committed {
+        answers: Vec<Answer>,
+        used_bytes: u64,
+    },
     /// Nothing was written.
     Aborted(heed::Error),
 }
@@ -139,7 +142,9 @@ impl Writer<'_> {
         });
         match opened {
             Ok(opened) => *tables = Some(opened),
-            Err(error) => tracing::error!(%error, "the store could not be opened again: restart the relay"),
+            Err(error) => {
+                tracing::error!(%error, "the store could not be opened again: restart the relay")
+            }
         }
         drop(tables);
         if grown {

@@ -1,11 +1,11 @@
 //! Every query, every refusal, and what a repeated request does.
 
+use crate::common::{NOW, account, device, enrol, flood, invite, name, open, redeem, secret};
 use hushwire_relay::store::{
-    Answer, DEVICES_PAGE_MAX, INVITES_MAX, Query, REVOKED_PER_ACCOUNT_MAX, Refusal, Row, SEEN_BATCH_MAX, Status,
-    Store, StoreOptions,
+    Answer, DEVICES_PAGE_MAX, INVITES_MAX, Query, REVOKED_PER_ACCOUNT_MAX, Refusal, Row,
+    SEEN_BATCH_MAX, Status, Store, StoreOptions,
 };
 use hushwire_wire::id::{AccountId, DeviceId};
-use crate::common::{NOW, account, device, enrol, flood, invite, name, open, redeem, secret};
 
 fn store() -> (tempfile::TempDir, Store) {
     store_with(StoreOptions::default())
@@ -288,7 +288,8 @@ fn devices_are_listed_in_pages() {
     let mut sizes = Vec::new();
     let mut after = None;
     loop {
-        let Answer::Devices { page, next } = store.call(Query::Devices { after, limit: usize::MAX })
+        let Answer::Devices { page, next } =
+            store.call(Query::Devices { after, limit: usize::MAX })
         else {
             panic!("no page");
         };
@@ -321,7 +322,8 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(meta.steering % 2, 1);
     assert_eq!(format!("{meta:?}"), "Meta { schema: 1, .. }", "keys are not shown");
     first.close();
-    let again = Store::open(&path, StoreOptions::default(), |_| panic!("nothing is drawn")).unwrap();
+    let again =
+        Store::open(&path, StoreOptions::default(), |_| panic!("nothing is drawn")).unwrap();
     assert_eq!((again.meta(), row_of(&again, device(1))), (meta, row));
 }
 

@@ -58,7 +58,10 @@ fn it_is_closed_to_others() {
         let error = open_fails(&path);
         assert_eq!(error, StoreError::Mode { path: file.to_owned(), mode, remedy });
         let sentence = error.to_string();
-        assert!(sentence.contains(&format!("`chmod {remedy:03o} {}`", file.display())), "{sentence}");
+        assert!(
+            sentence.contains(&format!("`chmod {remedy:03o} {}`", file.display())),
+            "{sentence}"
+        );
         fs::set_permissions(file, good).unwrap();
     };
     check(&path, 0o755, 0o700);
@@ -141,7 +144,11 @@ fn a_cut_file_is_damaged() {
 fn survives(path: &Path) -> bool {
     let store = match Store::open(path, small(), seeded()) {
         Ok(store) => store,
-        Err(StoreError::Corrupt { .. } | StoreError::CorruptValue { .. } | StoreError::Foreign { .. }) => {
+        Err(
+            StoreError::Corrupt { .. }
+            | StoreError::CorruptValue { .. }
+            | StoreError::Foreign { .. },
+        ) => {
             return true;
         }
         Err(other) => panic!("{other}"),
@@ -198,7 +205,8 @@ fn no_flipped_bit_ends_the_process() {
     let mut found = 0;
     for _ in 0..400 {
         let mut bad = whole.clone();
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let bit = usize::try_from(state >> 20).unwrap() % (bad.len() * 8);
         bad[bit / 8] ^= 1 << (bit % 8);
         fs::write(&data, &bad).unwrap();

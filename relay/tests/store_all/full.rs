@@ -152,12 +152,19 @@ fn child_full_disk() {
     let granted = answers.iter().filter(|answer| **answer == Answer::Done).count();
     assert!(answers.iter().all(|answer| *answer == Answer::Done || *answer == full), "{answers:?}");
     assert!(granted < 2_000);
-    assert_eq!(grants_of(&store, device(0)), granted, "reads go on, and what was not done is not there");
+    assert_eq!(
+        grants_of(&store, device(0)),
+        granted,
+        "reads go on, and what was not done is not there"
+    );
 
     fs::remove_file(&filler).unwrap();
     assert_eq!(store.call(grant(5_000)), Answer::Done, "without a restart");
     store.close();
-    assert_eq!(grants_of(&open(&path, StoreOptions::default()), device(0)).min(1_024), (granted + 1).min(1_024));
+    assert_eq!(
+        grants_of(&open(&path, StoreOptions::default()), device(0)).min(1_024),
+        (granted + 1).min(1_024)
+    );
     println!("{RAN}");
 }
 

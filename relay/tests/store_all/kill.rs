@@ -74,7 +74,8 @@ fn kill_after(path: &Path, first: u64, acknowledgements: u64) -> Vec<u64> {
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     // The last line may be cut.
-    answered.extend(rest.split_inclusive('\n').filter(|l| l.ends_with('\n')).filter_map(acknowledged));
+    answered
+        .extend(rest.split_inclusive('\n').filter(|l| l.ends_with('\n')).filter_map(acknowledged));
     answered
 }
 
@@ -91,7 +92,10 @@ impl Answers for Print {
         if ticket % 2 == 1 {
             let line = format!("done {}\n", ticket / 2);
             let mut output = std::io::stdout().lock();
-            output.write_all(line.as_bytes()).and_then(|()| output.flush()).expect("the parent reads");
+            output
+                .write_all(line.as_bytes())
+                .and_then(|()| output.flush())
+                .expect("the parent reads");
         }
     }
 }

@@ -1,0 +1,223 @@
+//! What shards say to each other.
+//!
+//! Every ordered pair of shards has two bounded single-producer queues: *cells*, where a full queue is a
+//! designed outcome (the sender hears `busy`), and *control* (hand-overs, verdicts, revocations), where
+//! what does not fit waits at the sender within its own bound. A third queue carries empty cell buffers
+//! back to where they came from. A shard that sleeps is woken once, by whoever finds its flag set
+//! ([`doorbell`]).
+//!
+//! Order holds within one queue and so within one connection.
+
+pub(crate) mod doorbell;
+mod sleep_flag;
+
+/// What the sleep flag is made of; the model checker puts its own in this place.
+mod atomics {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hushwire_engine::{Envelope, PortMessage};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::shard::MovedConnection;
+use crate::shard::limits::{MESH_CELLS_MAX, MESH_CONTROL_MAX, MESH_CONTROL_WAITING_MAX};
+use doorbell::Doorbell;
+
+/// A cell on its way to the home shard of its recipient.
+#[derive(Debug)]
+pub(crate) struct CrossingCell {
+    pub(crate) envelope: Envelope,
+    /// The plaintext of the whole cell; the buffer goes home when the cell has left.
+    pub(crate) cell: Vec<u8>,
+}
+
+/// Everything that must not be lost on the way.
+#[derive(Debug)]
+pub(crate) enum MeshControl {
+    /// What one engine tells another.
+    Engine(PortMessage),
+    /// A connection that has introduced itself moves to its device's home.
+    Moved(Box<MovedConnection>),
+}
+
+/// One shard's ends towards one other shard.
+#[derive(Debug)]
+struct Port {
+    cells_out: Producer<CrossingCell>,
+    cells_in: Consumer<CrossingCell>,
+    control_out: Producer<MeshControl>,
+    control_in: Consumer<MeshControl>,
+    control_waiting: VecDeque<MeshControl>,
+    buffers_out: Producer<Vec<u8>>,
+    buffers_in: Consumer<Vec<u8>>,
+    doorbell: Arc<Doorbell>,
+    rung_for: bool,
+}
+
+/// All of one shard's ends. The own shard has no port.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    ports: Vec<Option<Port>>,
+}
+
+/// Why a cell or message did not enter the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MeshFull;
+
+impl Mesh {
+    /// The ends of every shard, in the order of their numbers; `doorbells` has one a shard.
+    pub(crate) fn all(doorbells: &[Arc<Doorbell>]) -> Vec<Self> {
+        let shards = doorbells.len();
+        let mut cells = wires::<CrossingCell>(shards, MESH_CELLS_MAX);
+        let mut control = wires::<MeshControl>(shards, MESH_CONTROL_MAX);
+        let mut buffers = wires::<Vec<u8>>(shards, MESH_CELLS_MAX);
+        (0..shards)
+            .map(|own| Self {
+                ports: (0..shards)
+                    .map(|other| {
+                        (own != other).then(|| Port {
+                            cells_out: cells.out(own, other),
+                            cells_in: cells.input(other, own),
+                            control_out: control.out(own, other),
+                            control_in: control.input(other, own),
+                            control_waiting: VecDeque::new(),
+                            buffers_out: buffers.out(own, other),
+                            buffers_in: buffers.input(other, own),
+                            doorbell: Arc::clone(&doorbells[other]),
+                            rung_for: false,
+                        })
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn port(&mut self, shard: usize) -> &mut Port {
+        match self.ports.get_mut(shard) {
+            Some(Some(port)) => port,
+            _ => unreachable!("the engine names existing shards other than its own"),
+        }
+    }
+
+    /// Posts a cell, copied into a buffer that came back earlier where there is one.
+    pub(crate) fn post_cell(
+        &mut self,
+        shard: usize,
+        envelope: Envelope,
+        cell: &[u8],
+    ) -> Result<(), MeshFull> {
+        let port = self.port(shard);
+        if port.cells_out.is_full() {
+            return Err(MeshFull);
+        }
+        let mut buffer = port.buffers_in.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(cell);
+        port.rung_for = true;
+        port.cells_out.push(CrossingCell { envelope, cell: buffer }).map_err(|_| MeshFull)
+    }
+
+    /// Posts a control message; what does not fit waits here, in order, within its bound.
+    pub(crate) fn post_control(
+        &mut self,
+        shard: usize,
+        message: MeshControl,
+    ) -> Result<(), MeshFull> {
+        let port = self.port(shard);
+        if port.control_waiting.len() >= MESH_CONTROL_WAITING_MAX {
+            return Err(MeshFull);
+        }
+        port.control_waiting.push_back(message);
+        port.advance();
+        Ok(())
+    }
+
+    /// The next control message from any shard.
+    pub(crate) fn next_control(&mut self) -> Option<MeshControl> {
+        self.ports.iter_mut().flatten().find_map(|port| port.control_in.pop().ok())
+    }
+
+    /// The next cell from `shard`, if it is another than the own.
+    pub(crate) fn next_cell(&mut self, shard: usize) -> Option<CrossingCell> {
+        self.ports.get_mut(shard)?.as_mut()?.cells_in.pop().ok()
+    }
+
+    /// Sends an emptied buffer home; where its way is full it is simply freed.
+    pub(crate) fn return_buffer(&mut self, shard: usize, buffer: Vec<u8>) {
+        if let Some(Some(port)) = self.ports.get_mut(shard) {
+            // A lost buffer costs one allocation later, nothing else.
+            let _freed = port.buffers_out.push(buffer);
+        }
+    }
+
+    /// Rings for every shard that was posted to since the last call, once each.
+    pub(crate) fn ring(&mut self) {
+        for port in self.ports.iter_mut().flatten() {
+            port.advance();
+            if std::mem::take(&mut port.rung_for) {
+                port.doorbell.ring();
+            }
+        }
+    }
+
+    /// Whether anything waits to be taken; asked between raising the sleep flag and sleeping.
+    pub(crate) fn has_input(&self) -> bool {
+        self.ports
+            .iter()
+            .flatten()
+            .any(|port| !port.cells_in.is_empty() || !port.control_in.is_empty())
+    }
+
+    /// Whether control messages wait for room; the shard then looks again soon.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.ports.iter().flatten().any(|port| !port.control_waiting.is_empty())
+    }
+
+    /// Shards in all, the own included.
+    pub(crate) fn shards(&self) -> usize {
+        self.ports.len()
+    }
+}
+
+impl Port {
+    fn advance(&mut self) {
+        while let Some(message) = self.control_waiting.pop_front() {
+            match self.control_out.push(message) {
+                Ok(()) => self.rung_for = true,
+                Err(rtrb::PushError::Full(message)) => {
+                    self.control_waiting.push_front(message);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// One queue for every ordered pair, handed out end by end.
+struct Wires<T> {
+    ends: Vec<Vec<(Option<Producer<T>>, Option<Consumer<T>>)>>,
+}
+
+fn wires<T>(shards: usize, capacity: usize) -> Wires<T> {
+    let pair = |from: usize, to: usize| {
+        if from == to {
+            return (None, None);
+        }
+        let (producer, consumer) = RingBuffer::new(capacity);
+        (Some(producer), Some(consumer))
+    };
+    Wires { ends: (0..shards).map(|from| (0..shards).map(|to| pair(from, to)).collect()).collect() }
+}
+
+impl<T> Wires<T> {
+    fn out(&mut self, from: usize, to: usize) -> Producer<T> {
+        self.ends[from][to].0.take().expect("each producer is handed out once")
+    }
+
+    fn input(&mut self, from: usize, to: usize) -> Consumer<T> {
+        self.ends[from][to].1.take().expect("each consumer is handed out once")
+    }
+}

@@ -1,0 +1,328 @@
+//! One shard: a pinned thread with its own ring, sockets, record layers, buffers and engine.
+//!
+//! The loop reaps completions into lists, reads the connections that are ready, takes what other shards
+//! and threads have posted, lets the engine's deadlines pass, carries out what the engine wants, sends
+//! what was sealed, and waits. Nothing runs inside a completion.
+//!
+//! | file | what |
+//! |---|---|
+//! | `accepting` | listeners, admission, TLS handshakes |
+//! | `greeting` | CHALLENGE, HELLO and the proof |
+//! | `reading` | bytes in, cells out, verdicts |
+//! | `sending` | the two stages of egress |
+//! | `commands`, `asking` | what the engine wants done, and asked of the store |
+//! | `closing` | a connection's end, which takes its time |
+//! | `crossing` | the mesh and the inbox |
+//! | `output`, `slots`, `connection` | what they work on |
+
+mod accepting;
+mod asking;
+mod closing;
+mod commands;
+mod connection;
+mod crossing;
+mod greeting;
+pub(crate) mod inbox;
+pub(crate) mod limits;
+mod output;
+mod reading;
+mod sending;
+mod slots;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use hushwire_engine::{ConnId, Engine, Ticket, Time};
+use hushwire_uring::{Completion, DormantRing, Kind, Ring, Token};
+use hushwire_wire::id::RelayId;
+
+pub(crate) use connection::MovedConnection;
+
+use crate::mesh::Mesh;
+use crate::mesh::doorbell::Doorbell;
+use crate::metrics::ShardMetrics;
+use crate::store::Client as StoreClient;
+use crate::transport::{CarryPool, ServerTls};
+use accepting::Accepting;
+use asking::Asked;
+use closing::Closing;
+use connection::Connection;
+use inbox::Posted;
+use limits::ShardLimits;
+use output::OutputPool;
+use slots::CellSlots;
+
+const ACCEPT: Kind = Kind::accept(0);
+const WAKE: Kind = Kind::wake(0);
+
+/// What a shard is built from.
+#[derive(Debug)]
+pub(crate) struct ShardParts {
+    pub(crate) engine: Engine,
+    pub(crate) relay: RelayId,
+    pub(crate) ring: DormantRing,
+    pub(crate) listener: OwnedFd,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) store: StoreClient,
+    pub(crate) mesh: Mesh,
+    pub(crate) inbox: Receiver<Posted>,
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) limits: ShardLimits,
+    /// The zero of [`Time`], the same for all shards.
+    pub(crate) epoch: Instant,
+}
+
+/// One shard's whole state.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    engine: Engine,
+    relay: RelayId,
+    ring: Ring,
+    tls: Arc<ServerTls>,
+    store: StoreClient,
+    mesh: Mesh,
+    inbox: Receiver<Posted>,
+    doorbell: Arc<Doorbell>,
+    metrics: Arc<ShardMetrics>,
+    limits: ShardLimits,
+    epoch: Instant,
+
+    accepting: Accepting,
+    /// By the index of the engine's connection ID.
+    connections: Vec<Option<Box<Connection>>>,
+    open_connections: usize,
+    closing: HashMap<Token, Closing>,
+    /// Connections that broke where nobody could close them; closed before the turn ends.
+    broken: Vec<ConnId>,
+    /// Questions the store has not answered.
+    asked: HashMap<Ticket, Asked>,
+    /// Connections to read; each stands here at most once.
+    ready: Vec<ConnId>,
+    /// Connections with sealed bytes; each stands here at most once.
+    dirty: Vec<ConnId>,
+    /// Bytes sealed since the last flush, over all connections.
+    held_bytes: usize,
+    output: OutputPool,
+    slots: CellSlots,
+    carry: CarryPool,
+    /// Where everything is received; large enough for what is carried and a full read behind it.
+    scratch: Vec<u8>,
+    completions: Vec<Completion>,
+    swept_s: u32,
+    swept_to: usize,
+    stopping: bool,
+    drain_until: Option<Time>,
+}
+
+/// Why a shard ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShardError {
+    /// The kernel no longer takes or gives.
+    #[error("the ring of a shard failed: {0}")]
+    Ring(#[from] std::io::Error),
+    /// The ring could not be enabled.
+    #[error(transparent)]
+    Setup(#[from] hushwire_uring::SetupError),
+}
+
+impl Shard {
+    /// Takes over the ring; to be called on the shard's own thread.
+    pub(crate) fn new(parts: ShardParts) -> Result<Self, ShardError> {
+        let ring = parts.ring.enable()?;
+        Ok(Self {
+            engine: parts.engine,
+            relay: parts.relay,
+            ring,
+            tls: parts.tls,
+            store: parts.store,
+            mesh: parts.mesh,
+            inbox: parts.inbox,
+            doorbell: parts.doorbell,
+            metrics: parts.metrics,
+            epoch: parts.epoch,
+            accepting: Accepting::new(parts.listener),
+            connections: Vec::new(),
+            open_connections: 0,
+            closing: HashMap::new(),
+            broken: Vec::new(),
+            asked: HashMap::new(),
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            held_bytes: 0,
+            output: OutputPool::default(),
+            slots: CellSlots::default(),
+            carry: CarryPool::new(parts.limits.carry_bytes_max),
+            scratch: vec![0; crate::transport::limits::SCRATCH_BYTES_MIN],
+            completions: Vec::new(),
+            swept_s: 0,
+            swept_to: 0,
+            stopping: false,
+            drain_until: None,
+            limits: parts.limits,
+        })
+    }
+
+    /// Runs until told to stop, or until everybody has gone after a drain.
+    pub(crate) fn run(mut self) -> Result<(), ShardError> {
+        let doorbell = Arc::clone(&self.doorbell);
+        self.ring.watch(doorbell.wake(), Token::new(WAKE, 0, 0))?;
+        self.accept_again()?;
+        while !self.is_over() {
+            self.turn()?;
+            self.rest()?;
+        }
+        self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
+        Ok(())
+    }
+
+    /// One turn of the loop, up to but without waiting.
+    fn turn(&mut self) -> Result<(), ShardError> {
+        let now = self.clock();
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.drain(&mut completions);
+        for completion in completions.drain(..) {
+            self.reap(completion, now)?;
+        }
+        self.completions = completions;
+
+        self.read_ready(now)?;
+        self.take_posted(now)?;
+        self.engine.handle_timeout(now);
+        self.carry_out(now)?;
+        self.flush(now);
+        self.end_broken(now)?;
+        self.carry_out(now)?;
+        self.accept_when_possible(now)?;
+        self.sweep(now);
+        self.mesh.ring();
+        Ok(())
+    }
+
+    /// Waits for whatever comes next, unless there is work already.
+    fn rest(&mut self) -> Result<(), ShardError> {
+        let now = self.clock();
+        if self.has_work() {
+            self.ring.wait(Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
+        let timeout = self.next_deadline().map(|at| at.since(now));
+        self.doorbell.flag().raise();
+        let timeout = if self.mesh.has_input() { Some(Duration::ZERO) } else { timeout };
+        let waited = self.take_order_or_wait(timeout);
+        self.doorbell.flag().lower();
+        waited
+    }
+
+    /// The channel cannot be asked whether it is empty without taking; what is taken is handled.
+    fn take_order_or_wait(&mut self, timeout: Option<Duration>) -> Result<(), ShardError> {
+        match self.inbox.try_recv() {
+            Ok(posted) => {
+                let now = self.clock();
+                self.handle_posted(posted, now)?;
+                self.ring.wait(Some(Duration::ZERO))?;
+            }
+            Err(_) => {
+                self.ring.wait(timeout)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_work(&mut self) -> bool {
+        !self.ready.is_empty() || !self.dirty.is_empty() || self.ring.has_pending()
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let soon = |ms: u64| self.clock().after_millis(ms);
+        let sweep = (self.open_connections > 0).then(|| soon(crate::shard::limits::SWEEP_MS));
+        let mesh = self.mesh.has_waiting().then(|| soon(1));
+        let linger = self.closing.values().map(Closing::deadline).min();
+        let accept = self.accepting.retry_at();
+        [self.engine.poll_timeout(), sweep, mesh, linger, accept, self.drain_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopping
+            || self.drain_until.is_some_and(|until| {
+                (self.open_connections == 0 && self.closing.is_empty()) || self.clock() >= until
+            })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the shard loop owns the clock")]
+    fn clock(&self) -> Time {
+        Time::from_nanos(Instant::now().duration_since(self.epoch).as_nanos() as u64)
+    }
+
+    /// Notes what a completion says; what follows from it is done later in the turn.
+    fn reap(&mut self, completion: Completion, now: Time) -> Result<(), ShardError> {
+        match completion {
+            Completion::Accepted { socket, more, .. } => self.accepted(socket, more, now)?,
+            Completion::AcceptFailed { error, more, .. } => self.accept_failed(&error, more, now),
+            Completion::Polled { token, ready, more } => self.polled(token, ready, more)?,
+            Completion::PollEnded { token, .. } => self.poll_ended(token)?,
+            Completion::Sent { token, result, .. } => self.sent(token, result, now)?,
+            Completion::Cancelled { .. }
+            | Completion::Woken { .. }
+            | Completion::WatchEnded { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The connection that `id` names, unless it has gone.
+    fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.index())?.as_deref_mut()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    fn insert(&mut self, connection: Connection) {
+        let index = connection.id.index();
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        debug_assert!(
+            self.connections[index].is_none(),
+            "the engine reuses a slot when it is free"
+        );
+        self.connections[index] = Some(Box::new(connection));
+        self.open_connections += 1;
+    }
+
+    fn remove(&mut self, id: ConnId) -> Option<Box<Connection>> {
+        self.connection(id)?;
+        self.open_connections -= 1;
+        self.connections[id.index()].take()
+    }
+
+    /// Forgets the key contexts of idle connections, a part of the table at a time.
+    fn sweep(&mut self, now: Time) {
+        let second = seconds(now);
+        if second == self.swept_s {
+            return;
+        }
+        self.swept_s = second;
+        let part = self.connections.len().div_ceil(crate::shard::limits::SWEEP_PARTS);
+        for _ in 0..part {
+            self.swept_to = (self.swept_to + 1) % self.connections.len();
+            let Some(connection) = self.connections[self.swept_to].as_deref_mut() else { continue };
+            let idle =
+                second.saturating_sub(connection.used_s) >= crate::shard::limits::KEYS_IDLE_S;
+            if let (true, Some(link)) = (idle, connection.link()) {
+                link.inbound.compact();
+                link.sealer.compact();
+            }
+        }
+    }
+}
+
+/// Whole seconds, for what need not be finer.
+fn seconds(now: Time) -> u32 {
+    (now.as_millis() / 1_000) as u32
+}

@@ -1,0 +1,213 @@
+//! Listeners, admission, and TLS handshakes.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use hushwire_engine::{ConnId, SourcePrefix, Time};
+use hushwire_uring::{Interest, Token, sockets};
+use hushwire_wire::cell::{HEADER_LEN, LaneCounters, set_counter};
+use hushwire_wire::control::enclose;
+use hushwire_wire::limits::HELLO_CLASS_MAX;
+
+use super::connection::{Connection, Handshaking, Link, POLL, Poll, Stage, Who};
+use super::output::Outbox;
+use super::reading::Stop;
+use super::{ACCEPT, Shard, ShardError, greeting, seconds};
+use crate::shard::limits::ACCEPT_RETRY_MS;
+use crate::transport::{Established, Fault, Inbound, Progress};
+
+/// The listener and whether it is listened to.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    listener: Option<OwnedFd>,
+    armed: bool,
+    handshakes: usize,
+    retry_at: Option<Time>,
+}
+
+impl Accepting {
+    pub(super) fn new(listener: OwnedFd) -> Self {
+        Self { listener: Some(listener), armed: false, handshakes: 0, retry_at: None }
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Time> {
+        self.retry_at
+    }
+
+    /// A handshake ended, well or not.
+    pub(super) fn handshake_over(&mut self) {
+        self.handshakes -= 1;
+    }
+}
+
+impl Shard {
+    /// Arms the listener if it should be and is not.
+    pub(super) fn accept_again(&mut self) -> Result<(), ShardError> {
+        let accepting = &mut self.accepting;
+        let paused = accepting.armed
+            || accepting.retry_at.is_some()
+            || self.drain_until.is_some()
+            || accepting.handshakes >= self.limits.handshakes_in_progress_max;
+        if let (Some(listener), false) = (&accepting.listener, paused) {
+            self.ring.accept_multishot(listener.as_fd(), Token::new(ACCEPT, 0, 0))?;
+            accepting.armed = true;
+        }
+        Ok(())
+    }
+
+    /// Stops listening for good.
+    pub(super) fn stop_accepting(&mut self) -> Result<(), ShardError> {
+        if self.accepting.armed {
+            let accept = Token::new(ACCEPT, 0, 0);
+            self.ring.cancel(accept, accept.with_kind(super::connection::CANCEL))?;
+        } else {
+            self.accepting.listener = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn accepted(
+        &mut self,
+        socket: OwnedFd,
+        more: bool,
+        now: Time,
+    ) -> Result<(), ShardError> {
+        self.accepting.armed = more;
+        if let Err(turned_away) = self.admit(socket, now) {
+            tracing::debug!(%turned_away, "a connection was not accepted");
+        }
+        let full = self.accepting.handshakes >= self.limits.handshakes_in_progress_max;
+        if full && self.accepting.armed {
+            let accept = Token::new(ACCEPT, 0, 0);
+            self.ring.cancel(accept, accept.with_kind(super::connection::CANCEL))?;
+        }
+        self.accept_again()
+    }
+
+    pub(super) fn accept_failed(&mut self, error: &io::Error, more: bool, now: Time) {
+        self.accepting.armed = more;
+        if self.drain_until.is_some() {
+            self.accepting.listener = None;
+            return;
+        }
+        if error.raw_os_error() != Some(rustix::io::Errno::CANCELED.raw_os_error()) {
+            self.metrics.accept_failures.add(1);
+            tracing::warn!(
+                %error,
+                "accepting connections failed; if descriptors ran out, raise LimitNOFILE"
+            );
+            self.accepting.retry_at = Some(now.after_millis(ACCEPT_RETRY_MS));
+        }
+    }
+
+    /// Listens again after a failure, once its pause is over, or after handshakes ended.
+    pub(super) fn accept_when_possible(&mut self, now: Time) -> Result<(), ShardError> {
+        if self.accepting.retry_at.is_some_and(|at| now >= at) {
+            self.accepting.retry_at = None;
+        }
+        self.accept_again()
+    }
+
+    fn admit(&mut self, socket: OwnedFd, now: Time) -> Result<(), String> {
+        let peer = sockets::peer_addr(socket.as_fd()).map_err(|error| error.to_string())?;
+        let tls = self.tls.handshake().map_err(|fault| fault.to_string())?;
+        let id = self
+            .engine
+            .handle_accept(SourcePrefix::of(peer.ip()), now)
+            .map_err(|turned| format!("{turned:?}"))?;
+        self.accepting.handshakes += 1;
+        self.insert(Connection {
+            id,
+            socket,
+            stage: Stage::Handshaking(Box::new(Handshaking { tls, challenged: None })),
+            outbox: Outbox::default(),
+            poll: Poll::Idle,
+            ready: false,
+            dirty: false,
+            deaf: false,
+            peer_closed: false,
+            used_s: seconds(now),
+        });
+        self.poll_once(id).map_err(|error| error.to_string())
+    }
+
+    /// Waits for the next bytes of a connection that is not welcome yet.
+    pub(super) fn poll_once(&mut self, id: ConnId) -> Result<(), ShardError> {
+        if let Some(connection) = self.connections[id.index()].as_deref_mut()
+            && connection.id == id
+            && connection.poll == Poll::Idle
+        {
+            let token = connection.token(POLL);
+            self.ring.poll_once(connection.socket.as_fd(), token, Interest::Read)?;
+            connection.poll = Poll::Once;
+        }
+        Ok(())
+    }
+
+    /// Feeds what was received to the handshake. What is left of `input` when it is done are records; their
+    /// number of bytes is returned.
+    pub(super) fn shake_hands(
+        &mut self,
+        id: ConnId,
+        input: &[u8],
+        now: Time,
+    ) -> Result<Option<usize>, Stop> {
+        let mut flight = Vec::new();
+        let outcome = self.advance_handshake(id, input, &mut flight);
+        if let Some(connection) = self.connections[id.index()].as_deref_mut() {
+            connection.outbox.append(&mut self.output, &flight);
+            connection.used_s = seconds(now);
+        }
+        self.mark_dirty(id);
+        outcome.map_err(Stop::Fault)
+    }
+
+    fn advance_handshake(
+        &mut self,
+        id: ConnId,
+        input: &[u8],
+        flight: &mut Vec<u8>,
+    ) -> Result<Option<usize>, Fault> {
+        let relay = self.relay;
+        let Some(connection) = self.connection(id) else { return Ok(None) };
+        let Stage::Handshaking(shaking) = &mut connection.stage else { return Ok(None) };
+        let mut used = 0;
+        loop {
+            match shaking.tls.advance(&input[used..], flight)? {
+                Progress::More { .. } => return Ok(None),
+                Progress::Flight { consumed } => {
+                    used += consumed;
+                    let binding = shaking.tls.binding()?;
+                    let challenged = greeting::challenge(relay, binding)
+                        .ok_or(Fault::Internal("the system has no randomness"))?;
+                    let mut cell = enclose(&challenged.challenge)
+                        .ok_or(Fault::Internal("a challenge fits the smallest cell"))?;
+                    set_counter(&mut cell[..HEADER_LEN], 0);
+                    shaking.tls.send(&cell, flight)?;
+                    shaking.challenged = Some(Box::new(challenged));
+                }
+                Progress::Done { consumed, established } => {
+                    used += consumed;
+                    let challenged = shaking.challenged.take();
+                    let challenged =
+                        challenged.ok_or(Fault::Internal("a handshake without a first flight"))?;
+                    connection.stage = Stage::Open(open(*established, challenged));
+                    self.accepting.handshake_over();
+                    return Ok(Some(input.len() - used));
+                }
+            }
+        }
+    }
+}
+
+fn open(established: Established, challenged: Box<super::connection::Challenged>) -> Link {
+    let mut counters = LaneCounters::default();
+    // The challenge went with the first flight.
+    counters.take(0);
+    Link {
+        inbound: Inbound::new(established.opener, HELLO_CLASS_MAX),
+        sealer: established.sealer,
+        counters,
+        who: Who::Challenged(challenged),
+    }
+}

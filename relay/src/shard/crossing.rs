@@ -1,0 +1,134 @@
+//! What crosses to and from other shards and threads.
+
+use std::os::fd::AsFd as _;
+
+use hushwire_engine::command::HandedOver;
+use hushwire_engine::{ConnId, Envelope, ShardId, Time, Verdict};
+
+use super::closing::Ending;
+use super::connection::{Connection, Link, MovedConnection, Poll, Stage, Who};
+use super::inbox::Posted;
+use super::output::{Flushed, Outbox};
+use super::{Shard, ShardError, seconds};
+use crate::mesh::MeshControl;
+use crate::shard::limits::{DRAIN_MS_MAX, MESH_CELLS_PER_TURN, POSTED_PER_TURN};
+
+impl Shard {
+    /// Sends a cell to the home shard of its recipient; where the way is full, its sender hears `busy`.
+    pub(super) fn cross(&mut self, to: ShardId, envelope: Envelope, cell: &[u8], now: Time) {
+        if self.mesh.post_cell(usize::from(to.0), envelope, cell).is_err() {
+            self.metrics.mesh_full.add(1);
+            self.engine.handle_port_full(&envelope, now);
+        }
+    }
+
+    /// Takes what other shards and threads have posted, a bounded amount a turn.
+    pub(super) fn take_posted(&mut self, now: Time) -> Result<(), ShardError> {
+        for _ in 0..POSTED_PER_TURN {
+            let Ok(posted) = self.inbox.try_recv() else { break };
+            self.handle_posted(posted, now)?;
+        }
+        for _ in 0..POSTED_PER_TURN {
+            let Some(message) = self.mesh.next_control() else { break };
+            match message {
+                MeshControl::Engine(message) => {
+                    self.engine.handle_port(message, now);
+                }
+                MeshControl::Moved(moved) => self.moved_in(*moved, now)?,
+            }
+        }
+        for shard in 0..self.mesh.shards() {
+            for _ in 0..MESH_CELLS_PER_TURN {
+                let Some(mut crossing) = self.mesh.next_cell(shard) else { break };
+                self.arrive(&crossing.envelope, &mut crossing.cell, now);
+                self.mesh.return_buffer(shard, crossing.cell);
+            }
+        }
+        self.carry_out(now)
+    }
+
+    fn arrive(&mut self, envelope: &Envelope, cell: &mut [u8], now: Time) {
+        match self.engine.handle_arrival(envelope, now) {
+            Verdict::Forward { to, stage } => self.egress(to, stage, envelope.class, cell, now),
+            Verdict::Drop => {}
+            Verdict::Port { .. } | Verdict::ReadControl | Verdict::Close(_) => {
+                unreachable!("a cell that has come home goes to a connection or nowhere")
+            }
+        }
+    }
+
+    pub(super) fn handle_posted(&mut self, posted: Posted, now: Time) -> Result<(), ShardError> {
+        match posted {
+            Posted::Answer(ticket, answer) => self.store_answered(ticket, answer, now),
+            Posted::Revoked(device) => self.engine.revoke(&device, now),
+            Posted::Drain => {
+                self.stop_accepting()?;
+                self.engine.drain(now);
+                self.drain_until = Some(now.after_millis(DRAIN_MS_MAX));
+            }
+            Posted::Stop => self.stopping = true,
+        }
+        Ok(())
+    }
+
+    /// Sends a connection that has introduced itself to its device's home.
+    pub(super) fn move_out(
+        &mut self,
+        id: ConnId,
+        to: ShardId,
+        mut handed: HandedOver,
+    ) -> Result<(), ShardError> {
+        let Some(mut connection) = self.remove(id) else { return Ok(()) };
+        assert_eq!(
+            connection.poll,
+            Poll::Idle,
+            "before a device is welcome its polls are one-shot"
+        );
+        let flushed = connection.outbox.flush(connection.socket.as_fd(), &mut self.output);
+        let Connection { socket, stage: Stage::Open(mut link), .. } = *connection else {
+            unreachable!("a connection that has introduced itself is open")
+        };
+        let Flushed::All(_) = flushed else {
+            // Nobody can say anything to a device that has not even read its challenge.
+            link.inbound.release(&mut self.carry);
+            return Ok(());
+        };
+        handed.sealed_bytes = 0;
+        let moved = MovedConnection {
+            carried: link.inbound.take_carried(&mut self.carry),
+            socket,
+            inbound: link.inbound,
+            sealer: link.sealer,
+            counters: link.counters,
+            handed,
+        };
+        let message = MeshControl::Moved(Box::new(moved));
+        if self.mesh.post_control(usize::from(to.0), message).is_err() {
+            self.metrics.mesh_full.add(1);
+            tracing::warn!("a hand-over was dropped: the control queue between two shards is full");
+        }
+        Ok(())
+    }
+
+    /// A connection has come home.
+    fn moved_in(&mut self, moved: MovedConnection, now: Time) -> Result<(), ShardError> {
+        let MovedConnection { socket, mut inbound, carried, sealer, counters, handed } = moved;
+        let device = handed.introduction.device;
+        let Ok(id) = self.engine.handle_hand_over(handed, now) else { return Ok(()) };
+        // A partial record behind a HELLO is an eager client's; without memory for it, it starts anew.
+        let kept = inbound.put_carried(&carried, &mut self.carry).is_ok();
+        self.insert(Connection {
+            id,
+            socket,
+            stage: Stage::Open(Link { inbound, sealer, counters, who: Who::Introduced(device) }),
+            outbox: Outbox::default(),
+            poll: Poll::Idle,
+            ready: false,
+            dirty: false,
+            deaf: false,
+            peer_closed: false,
+            used_s: seconds(now),
+        });
+        if kept { Ok(()) } else { self.end(id, Ending::Broken, now) }
+    }
+}

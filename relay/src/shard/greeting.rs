@@ -1,0 +1,168 @@
+//! CHALLENGE and HELLO: the device proves its key before anything is looked up.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use hushwire_engine::Introduction;
+use hushwire_wire::control::{Control, ErrorCode, Hello, Transport, proof_message, replace_proof};
+use hushwire_wire::id::{DeviceId, RelayId};
+use hushwire_wire::limits::VERSION;
+
+use super::connection::Challenged;
+
+/// Why a device is not let in, in the words it will read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: ErrorCode,
+    pub(super) sentence: &'static str,
+}
+
+const WRONG_PROOF: Refusal = Refusal {
+    code: ErrorCode::Unauthenticated,
+    sentence: "the proof does not fit this connection and device ID: connect anew and sign the \
+               relay's last CHALLENGE with the device's own key",
+};
+const WRONG_VERSION: Refusal = Refusal {
+    code: ErrorCode::Unsupported,
+    sentence: "the relay speaks version 1 of the protocol: upgrade whichever side is older",
+};
+
+/// A fresh challenge for a connection with this TLS exporter.
+pub(super) fn challenge(relay: RelayId, binding: [u8; 32]) -> Option<Challenged> {
+    let mut nonce = [0; 32];
+    rand::fill(&mut nonce).ok()?;
+    let challenge = Control::Challenge { nonce, relay, versions: vec![VERSION] }.encode();
+    Some(Challenged { challenge, binding })
+}
+
+/// Checks a HELLO against the challenge of its connection. `content` is the control cell's content that
+/// `hello` was read from.
+pub(super) fn verify(
+    challenged: &Challenged,
+    content: &[u8],
+    hello: Hello,
+) -> Result<Introduction, Refusal> {
+    if hello.version != VERSION {
+        return Err(WRONG_VERSION);
+    }
+    let mut transcript = challenged.challenge.clone();
+    let at = transcript.len();
+    transcript.extend_from_slice(content);
+    replace_proof(&mut transcript[at..], &[0; 64]).ok_or(WRONG_PROOF)?;
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, &transcript).as_ref());
+    let message = proof_message(&hash, Transport::Tls, &challenged.binding);
+    let key = UnparsedPublicKey::new(&ED25519, hello.device.as_bytes());
+    if !is_strict_key(&hello.device) || key.verify(&message, &hello.proof).is_err() {
+        return Err(WRONG_PROOF);
+    }
+    Ok(Introduction {
+        device: hello.device,
+        transport: Transport::Tls,
+        cover: hello.cover,
+        token: hello.token,
+        name: hello.name,
+        software: hello.software,
+    })
+}
+
+/// The points of order 1, 2, 4 and 8 without their sign bit. A signature under such a key says nothing
+/// about who made it (Chalkias, Garillot, Nikolaenko: *Taming the many EdDSAs*, 2020, §3).
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    },
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    {
+        let mut minus_one = [0xff; 32];
+        minus_one[0] = 0xec;
+        minus_one[31] = 0x7f;
+        minus_one
+    },
+];
+
+/// Strict verification as RFC 8032 §5.1.3 and `verify_strict` of the endpoints have it: the key's
+/// encoding is the one canonical one and its point is not of small order.
+fn is_strict_key(device: &DeviceId) -> bool {
+    let mut y = *device.as_bytes();
+    y[31] &= 0x7f;
+    let canonical = y[0] < 0xed || y[31] != 0x7f || y[1..31].iter().any(|&byte| byte != 0xff);
+    canonical && !SMALL_ORDER.contains(&y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use hushwire_wire::control::CoverMode;
+
+    fn signed(challenged: &Challenged, transport: Transport) -> (Vec<u8>, Hello) {
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let device = DeviceId::from_slice(pair.public_key().as_ref()).expect("32 bytes");
+        let hello = Hello {
+            version: 1,
+            device,
+            proof: [0; 64],
+            token: None,
+            name: None,
+            cover: CoverMode::Off,
+            software: "test".into(),
+        };
+        let mut content = Control::Hello(hello.clone()).encode();
+        let transcript = [challenged.challenge.as_slice(), &content].concat();
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, &transcript).as_ref());
+        let message = proof_message(&hash, transport, &challenged.binding);
+        let proof: [u8; 64] = pair.sign(&message).as_ref().try_into().expect("64 bytes");
+        replace_proof(&mut content, &proof);
+        (content, Hello { proof, ..hello })
+    }
+
+    #[test]
+    fn a_proof_fits_one_challenge_one_connection_and_one_transport() {
+        let relay = RelayId::new([1; 32]);
+        let here = challenge(relay, [2; 32]).expect("random bytes");
+        let (content, hello) = signed(&here, Transport::Tls);
+        assert!(verify(&here, &content, hello.clone()).is_ok());
+
+        let again = challenge(relay, [2; 32]).expect("random bytes");
+        assert_eq!(verify(&again, &content, hello.clone()).err(), Some(WRONG_PROOF), "replayed");
+        let elsewhere = Challenged { challenge: here.challenge.clone(), binding: [3; 32] };
+        assert_eq!(verify(&elsewhere, &content, hello.clone()).err(), Some(WRONG_PROOF), "foreign");
+        let other = Hello { device: DeviceId::new([9; 32]), ..hello.clone() };
+        assert_eq!(verify(&here, &content, other).err(), Some(WRONG_PROOF), "another device");
+        let newer = Hello { version: 2, ..hello };
+        assert_eq!(verify(&here, &content, newer).err(), Some(WRONG_VERSION));
+        let (content, hello) = signed(&here, Transport::WebSocket);
+        assert_eq!(verify(&here, &content, hello).err(), Some(WRONG_PROOF), "another transport");
+    }
+
+    #[test]
+    fn keys_with_other_spellings_or_small_order_are_refused() {
+        for key in SMALL_ORDER {
+            let mut signed = key;
+            signed[31] |= 0x80;
+            assert!(!is_strict_key(&DeviceId::new(key)));
+            assert!(!is_strict_key(&DeviceId::new(signed)));
+        }
+        let mut above_p = [0xff; 32];
+        above_p[31] = 0x7f;
+        for low in 0xed..=0xff {
+            above_p[0] = low;
+            assert!(!is_strict_key(&DeviceId::new(above_p)), "{low:x}");
+        }
+        assert!(is_strict_key(&DeviceId::new([9; 32])));
+    }
+}

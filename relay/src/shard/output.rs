@@ -1,0 +1,164 @@
+//! The sealed stage of a connection's egress: the bytes of the next send.
+//!
+//! Records are sealed into a large buffer from a pool that hands out the one used last, so that it is
+//! still in the cache. What one non-blocking send does not take is copied to size and finished by the
+//! ring; what is sealed meanwhile waits behind it. The engine bounds all of it ([`Charge`]).
+
+use std::os::fd::BorrowedFd;
+
+use hushwire_uring::sockets;
+
+use crate::shard::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_BUFFERS_KEPT_MAX};
+
+/// What the engine has charged for bytes that have not left.
+pub(crate) type Charge = usize;
+
+/// A buffer to seal into: initialised once, filled many times.
+#[derive(Debug)]
+pub(crate) struct OutputBuffer {
+    bytes: Box<[u8]>,
+    used: usize,
+}
+
+/// The buffers of one shard, the one used last on top.
+#[derive(Debug, Default)]
+pub(crate) struct OutputPool {
+    free: Vec<OutputBuffer>,
+}
+
+impl OutputPool {
+    fn take(&mut self) -> OutputBuffer {
+        self.free.pop().unwrap_or_else(|| OutputBuffer {
+            bytes: vec![0; OUTPUT_BUFFER_BYTES].into_boxed_slice(),
+            used: 0,
+        })
+    }
+
+    fn put(&mut self, mut buffer: OutputBuffer) {
+        if self.free.len() < OUTPUT_BUFFERS_KEPT_MAX {
+            buffer.used = 0;
+            self.free.push(buffer);
+        }
+    }
+}
+
+/// The sealed bytes of one connection, in order: in flight, behind it, being sealed.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// A send that the ring is finishing: bytes and charge.
+    in_flight: Option<(usize, Charge)>,
+    /// What was sealed while a send was in flight, to size.
+    behind: Vec<u8>,
+    behind_charge: Charge,
+    sealing: Option<OutputBuffer>,
+    sealing_charge: Charge,
+}
+
+/// What a flush came to.
+#[derive(Debug)]
+pub(crate) enum Flushed {
+    /// Everything has left; the engine gets the charge back.
+    All(Charge),
+    /// The kernel is full: the ring must finish this.
+    Short(Vec<u8>),
+    /// A send is in flight; its completion goes on.
+    Waiting,
+    /// The connection is over.
+    Broken,
+}
+
+impl Outbox {
+    /// Whether nothing waits to leave.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_none() && self.behind.is_empty() && self.sealing.is_none()
+    }
+
+    /// Whether the ring is finishing a send.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Bytes sealed since the last flush.
+    pub(crate) fn sealing_len(&self) -> usize {
+        self.sealing.as_ref().map_or(0, |buffer| buffer.used)
+    }
+
+    /// Offers at least `room` bytes to `seal`, which says how many it filled.
+    pub(crate) fn seal<E>(
+        &mut self,
+        pool: &mut OutputPool,
+        room: usize,
+        charge: Charge,
+        seal: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        if self.sealing.as_ref().is_some_and(|buffer| buffer.bytes.len() - buffer.used < room) {
+            self.put_behind(pool);
+        }
+        let buffer = self.sealing.get_or_insert_with(|| pool.take());
+        let sealed = seal(&mut buffer.bytes[buffer.used..])?;
+        buffer.used += sealed;
+        self.sealing_charge += charge;
+        Ok(sealed)
+    }
+
+    /// Appends bytes that are sealed already: those of a handshake.
+    pub(crate) fn append(&mut self, pool: &mut OutputPool, bytes: &[u8]) {
+        let copied: Result<usize, std::convert::Infallible> =
+            self.seal(pool, bytes.len(), 0, |room| {
+                room[..bytes.len()].copy_from_slice(bytes);
+                Ok(bytes.len())
+            });
+        let Ok(_) = copied;
+    }
+
+    fn put_behind(&mut self, pool: &mut OutputPool) {
+        if let Some(buffer) = self.sealing.take() {
+            self.behind.extend_from_slice(&buffer.bytes[..buffer.used]);
+            self.behind_charge += std::mem::take(&mut self.sealing_charge);
+            pool.put(buffer);
+        }
+    }
+
+    /// Sends what the kernel takes at once.
+    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>, pool: &mut OutputPool) -> Flushed {
+        if self.in_flight.is_some() {
+            self.put_behind(pool);
+            return Flushed::Waiting;
+        }
+        if !self.behind.is_empty() {
+            self.put_behind(pool);
+            let charge = std::mem::take(&mut self.behind_charge);
+            let behind = std::mem::take(&mut self.behind);
+            return self.send(socket, charge, &behind);
+        }
+        let Some(buffer) = self.sealing.take() else { return Flushed::All(0) };
+        let charge = std::mem::take(&mut self.sealing_charge);
+        let flushed = self.send(socket, charge, &buffer.bytes[..buffer.used]);
+        pool.put(buffer);
+        flushed
+    }
+
+    fn send(&mut self, socket: BorrowedFd<'_>, charge: Charge, bytes: &[u8]) -> Flushed {
+        match sockets::send(socket, bytes) {
+            Ok(sent) if sent == bytes.len() => Flushed::All(charge),
+            Ok(sent) => {
+                self.in_flight = Some((bytes.len() - sent, charge));
+                Flushed::Short(bytes[sent..].to_vec())
+            }
+            Err(_) => Flushed::Broken,
+        }
+    }
+
+    /// The ring finished a send of `sent` bytes. Returns its charge, or `None` where the connection broke.
+    pub(crate) fn finished(&mut self, sent: std::io::Result<usize>) -> Option<Charge> {
+        let (expected, charge) = self.in_flight.take()?;
+        sent.is_ok_and(|sent| sent == expected).then_some(charge)
+    }
+
+    /// Gives the pooled buffer back before the connection goes.
+    pub(crate) fn release(&mut self, pool: &mut OutputPool) {
+        if let Some(buffer) = self.sealing.take() {
+            pool.put(buffer);
+        }
+    }
+}

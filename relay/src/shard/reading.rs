@@ -1,0 +1,315 @@
+//! Bytes in, cells out, verdicts: the data path of a ready connection.
+
+use std::os::fd::AsFd as _;
+
+use hushwire_engine::{ConnId, Time, Verdict};
+use hushwire_uring::sockets::{self, Received};
+use hushwire_uring::{Readiness, Token};
+use hushwire_wire::cell::{HEADER_LEN, Header, readdress};
+use hushwire_wire::control::{Control, ErrorCode, disclose};
+
+use super::closing::Ending;
+use super::connection::{Connection, Poll, Stage, Who};
+use super::limits::{CONNECTIONS_PER_TURN, READ_BYTES, READS_PER_TURN};
+use super::{Shard, ShardError, greeting, seconds};
+
+use crate::transport::inbound::Cursor;
+use crate::transport::{Event, Fault};
+
+/// Why reading a connection stops for good.
+pub(super) enum Stop {
+    /// A fault of TLS.
+    Fault(Fault),
+    /// The peer finished.
+    PeerClosed,
+    /// The socket failed.
+    Broken,
+    /// The engine is ending the connection, and says so by command.
+    Told,
+}
+
+/// What one receive came to.
+enum Step {
+    /// The kernel had more than was asked for, or may have.
+    More,
+    /// Everything there was has been read.
+    Dry,
+    /// The peer's stream has ended.
+    End,
+}
+
+impl Shard {
+    /// Notes that a connection can be read.
+    pub(super) fn polled(
+        &mut self,
+        token: Token,
+        readiness: Readiness,
+        more: bool,
+    ) -> Result<(), ShardError> {
+        let Some(id) = self.id_of(token) else { return self.polled_while_closing(token, more) };
+        let Some(connection) = self.connection(id) else { return Ok(()) };
+        if !more {
+            connection.poll = Poll::Idle;
+        }
+        connection.peer_closed |= readiness.peer_closed() || readiness.hung_up();
+        if !std::mem::replace(&mut connection.ready, true) {
+            self.ready.push(id);
+        }
+        Ok(())
+    }
+
+    /// Reads the connections that are ready, a bounded number of them a turn.
+    pub(super) fn read_ready(&mut self, now: Time) -> Result<(), ShardError> {
+        let mut ready = std::mem::take(&mut self.ready);
+        let turn = ready.len().min(CONNECTIONS_PER_TURN);
+        for id in ready.drain(..turn) {
+            let Some(connection) = self.connection(id) else { continue };
+            connection.ready = false;
+            if connection.deaf {
+                continue;
+            }
+            match self.read(id, now) {
+                Ok(again) => {
+                    self.carry_out(now)?;
+                    self.listen_on(id, again)?;
+                }
+                Err(stop) => {
+                    self.stop_reading(id, stop, now)?;
+                    self.carry_out(now)?;
+                }
+            }
+        }
+        ready.append(&mut self.ready);
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// Ends a connection, or waits for the engine to end it.
+    fn stop_reading(&mut self, id: ConnId, stop: Stop, now: Time) -> Result<(), ShardError> {
+        let ending = match stop {
+            Stop::PeerClosed => Ending::PeerClosed,
+            Stop::Broken => Ending::Broken,
+            Stop::Told => {
+                if let Some(connection) = self.connection(id) {
+                    connection.deaf = true;
+                }
+                return Ok(());
+            }
+            // TLS is fine; the protocol above it says what is wrong.
+            Stop::Fault(Fault::Malformed(fault)) => {
+                self.engine.refuse(id, ErrorCode::Malformed, &fault.to_string(), now);
+                return self.stop_reading(id, Stop::Told, now);
+            }
+            Stop::Fault(fault) => Ending::Fault(fault),
+        };
+        self.end(id, ending, now)
+    }
+
+    /// After a read: back on the list if there may be more, else wait for the next event.
+    fn listen_on(&mut self, id: ConnId, again: bool) -> Result<(), ShardError> {
+        let Some(connection) = self.connection(id) else { return Ok(()) };
+        if again {
+            if !std::mem::replace(&mut connection.ready, true) {
+                self.ready.push(id);
+            }
+            return Ok(());
+        }
+        match (&connection.stage, connection.poll) {
+            (_, Poll::Once | Poll::Multi) => Ok(()),
+            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Introduced(_)) => Ok(()),
+            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Welcome(_)) => {
+                self.poll_on(id)
+            }
+            (_, Poll::Idle) => self.poll_once(id),
+        }
+    }
+
+    /// Reads one connection until it is dry or its turn is over. Whether it stays on the list: a
+    /// multishot poll does not report again what was left unread.
+    fn read(&mut self, id: ConnId, now: Time) -> Result<bool, Stop> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut outcome = Ok(true);
+        for _ in 0..READS_PER_TURN {
+            match self.read_once(id, &mut scratch, now) {
+                Ok(Step::More) => {}
+                Ok(Step::Dry) => {
+                    // An end that came together with the last bytes was announced with them.
+                    let end_follows =
+                        self.connection(id).is_some_and(|connection| connection.peer_closed);
+                    outcome = Ok(end_follows);
+                    break;
+                }
+                Ok(Step::End) => {
+                    outcome = Err(Stop::PeerClosed);
+                    break;
+                }
+                Err(ending) => {
+                    outcome = Err(ending);
+                    break;
+                }
+            }
+            if self.connection(id).is_none() {
+                outcome = Ok(false);
+                break;
+            }
+        }
+        self.scratch = scratch;
+        outcome
+    }
+
+    fn read_once(&mut self, id: ConnId, scratch: &mut [u8], now: Time) -> Result<Step, Stop> {
+        let Some(connection) = self.connections[id.index()].as_deref_mut() else {
+            return Ok(Step::Dry);
+        };
+        let mut cursor = match &mut connection.stage {
+            Stage::Open(link) => link.inbound.begin(scratch, &mut self.carry),
+            Stage::Handshaking(_) => Cursor::over(0),
+        };
+        let at = cursor.end();
+        let received = sockets::recv(connection.socket.as_fd(), &mut scratch[at..at + READ_BYTES]);
+        let (bytes, step) = match received {
+            Ok(Received::Bytes(bytes)) if bytes == READ_BYTES => (bytes, Step::More),
+            Ok(Received::Bytes(bytes)) => (bytes, Step::Dry),
+            Ok(Received::Empty) => (0, Step::Dry),
+            Ok(Received::End) => return Ok(Step::End),
+            Err(_) => return Err(Stop::Broken),
+        };
+        if matches!(connection.stage, Stage::Handshaking(_)) {
+            let Some(rest) = self.shake_hands(id, &scratch[..bytes], now)? else { return Ok(step) };
+            scratch.copy_within(bytes - rest..bytes, 0);
+            cursor = Cursor::over(rest);
+        } else {
+            cursor.received(bytes);
+        }
+        self.work_through(id, scratch, &mut cursor, now)?;
+        self.metrics.bytes_in.add(bytes as u64);
+        Ok(step)
+    }
+
+    /// Opens the whole records at the cursor and routes their cells; keeps the rest.
+    pub(super) fn work_through(
+        &mut self,
+        id: ConnId,
+        scratch: &mut [u8],
+        cursor: &mut Cursor,
+        now: Time,
+    ) -> Result<(), Stop> {
+        loop {
+            let Some(connection) = self.connection(id) else { return Ok(()) };
+            connection.used_s = seconds(now);
+            let Some(link) = connection.link() else { return Ok(()) };
+            match link.inbound.next(scratch, cursor, now.as_nanos()).map_err(Stop::Fault)? {
+                Event::Cell(range) => self.route(id, &mut scratch[range], now)?,
+                Event::AnswerKeyUpdate => {
+                    link.sealer.request_update();
+                    self.mark_dirty(id);
+                }
+                Event::Closed => return Err(Stop::PeerClosed),
+                Event::NeedMore => break,
+            }
+        }
+        self.keep_rest(id, scratch, cursor, now)
+    }
+
+    /// Puts a partial record away; where the pool is empty, whoever has been partial longest goes.
+    fn keep_rest(
+        &mut self,
+        id: ConnId,
+        scratch: &[u8],
+        cursor: &Cursor,
+        now: Time,
+    ) -> Result<(), Stop> {
+        loop {
+            let Some(connection) = self.connections[id.index()].as_deref_mut() else {
+                return Ok(());
+            };
+            let Some(link) = connection.link() else { return Ok(()) };
+            if link.inbound.end(scratch, cursor, &mut self.carry, now.as_nanos()).is_ok() {
+                return Ok(());
+            }
+            let Some(longest) = self.longest_partial(id) else { return Err(Stop::Broken) };
+            self.metrics.carry_evictions.add(1);
+            if self.end(longest, Ending::Broken, now).is_err() {
+                return Err(Stop::Broken);
+            }
+        }
+    }
+
+    fn longest_partial(&self, except: ConnId) -> Option<ConnId> {
+        self.connections
+            .iter()
+            .flatten()
+            .filter(|connection| connection.id != except)
+            .filter_map(|connection| match &connection.stage {
+                Stage::Open(link) => {
+                    Some((link.inbound.carry().partial_since_ns()?, connection.id))
+                }
+                Stage::Handshaking(_) => None,
+            })
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, id)| id)
+    }
+
+    /// Asks the engine where one cell goes, and sends it there.
+    #[inline]
+    fn route(&mut self, id: ConnId, cell: &mut [u8], now: Time) -> Result<(), Stop> {
+        let Some(header) = cell.first_chunk::<HEADER_LEN>() else {
+            unreachable!("the cutter gives whole cells")
+        };
+        let header = match Header::decode(header) {
+            Ok(header) => header,
+            Err(error) => {
+                self.engine.handle_malformed_cell(id, error, now);
+                return Err(Stop::Told);
+            }
+        };
+        match self.engine.handle_cell(id, &header, now) {
+            Verdict::Forward { to, stage } => {
+                self.readdress(id, cell);
+                self.egress(to, stage, header.class, cell, now);
+            }
+            Verdict::Port { to, envelope } => {
+                self.readdress(id, cell);
+                self.cross(to, envelope, cell, now);
+            }
+            Verdict::ReadControl => self.read_control(id, &cell[HEADER_LEN..], now),
+            Verdict::Drop => {}
+            Verdict::Close(_) => return Err(Stop::Told),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn readdress(&self, from: ConnId, cell: &mut [u8]) {
+        match self.engine.device_of(from) {
+            Some(sender) => readdress(cell, sender),
+            None => unreachable!("the engine routes cells of welcome devices only"),
+        }
+    }
+
+    /// A control cell of a device, or its HELLO.
+    fn read_control(&mut self, id: ConnId, body: &[u8], now: Time) {
+        let decoded = disclose(body).and_then(|content| Ok((content, Control::decode(content)?)));
+        let (content, message) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => return self.engine.handle_malformed_control(id, error, now),
+        };
+        let Control::Hello(hello) = message else {
+            return self.engine.handle_control(id, message, now);
+        };
+        let Some(link) = self.connection(id).and_then(Connection::link) else { return };
+        let Who::Challenged(challenged) = &link.who else {
+            return self.engine.handle_control(id, Control::Hello(hello), now);
+        };
+        match greeting::verify(challenged, content, hello) {
+            Ok(introduction) => {
+                link.who = Who::Introduced(introduction.device);
+                self.engine.handle_hello(id, introduction, now);
+            }
+            Err(refusal) => {
+                self.metrics.proofs_refused.add(1);
+                self.engine.refuse(id, refusal.code, refusal.sentence, now);
+            }
+        }
+    }
+}
