@@ -86,7 +86,8 @@ fn no_file_is_without_a_builder() {
         .expect("the directory of vectors")
         .map(|entry| entry.expect("an entry").path())
         .collect();
-    assert_eq!(found, built);
+    let differ: Vec<_> = found.symmetric_difference(&built).collect();
+    assert!(differ.is_empty(), "a file without a builder, or the reverse: {differ:?}");
 }
 
 /// A match without a wildcard beside the list of its arms: a new variant does not compile until it
@@ -204,4 +205,56 @@ fn the_proof_in_the_hello_verifies() {
     let signature = ed25519_dalek::Signature::from_bytes(&hello.proof);
     let message = find("proof-message").encode();
     assert!(key.verify_strict(&message, &signature).is_ok());
+}
+
+/// The hex of `PROTOCOL.md`'s indented lines, its comments and spaces taken out, in one piece.
+fn quoted() -> String {
+    let page = include_str!("../PROTOCOL.md");
+    let example = page.split_once("## 9. Worked example").expect("the example").1;
+    example
+        .lines()
+        .filter(|line| line.starts_with("    "))
+        .flat_map(|line| line.trim().split(' ').map_while(hex_word).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A word of hex, or one of the gaps that align a column; a comment ends the line.
+fn hex_word(word: &str) -> Option<&str> {
+    (word.len().is_multiple_of(2) && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then_some(word)
+}
+
+#[test]
+fn the_specification_quotes_the_vectors() {
+    let quoted = quoted();
+    for name in ["control-challenge", "proof-message", "control-hello", "control-welcome"] {
+        let text = std::fs::read_to_string(path(name)).expect("a vector");
+        let hex: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(quoted.contains(&hex), "PROTOCOL.md §9 shows another {name}");
+    }
+    let ping = std::fs::read_to_string(path("cell-control-ping")).expect("a vector");
+    let hex: String = ping.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(quoted.contains(&hex[..2 * 81]), "PROTOCOL.md §9 shows another cell");
+}
+
+#[test]
+fn the_specification_names_every_word() {
+    let page = include_str!("../PROTOCOL.md");
+    let words = (OPERATIONS.iter().chain(REQUESTS).copied())
+        .filter(|&operation| operation != "request")
+        .chain(ErrorCode::ALL.iter().map(|code| code.as_str()))
+        .chain(GoawayReason::ALL.iter().map(|reason| reason.as_str()))
+        .chain(Undelivered::ALL.iter().map(|reason| reason.as_str()))
+        .chain(CoverMode::ALL.iter().map(|mode| mode.as_str()));
+    for word in words {
+        assert!(page.contains(&format!("`{word}`")), "PROTOCOL.md does not name `{word}`");
+    }
+    for kind in KINDS {
+        assert!(page.contains(kind), "PROTOCOL.md does not name {kind}");
+    }
+    for Vector { value, .. } in vectors() {
+        if let Value::Pair(code) = value {
+            assert!(page.contains(&code.to_text()), "PROTOCOL.md §9 shows another pairing code");
+        }
+    }
 }
