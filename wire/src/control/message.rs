@@ -187,8 +187,8 @@ impl Control {
 
     fn parse(content: &[u8]) -> Result<Self, ControlError> {
         let map = Fields::read(content)?;
-        let id = map.optional("id", |map| map.uint("id").map(RequestId))?;
-        let need_id = || id.ok_or(ControlError::Field("id"));
+        let id = || map.optional("id", |map| map.uint("id").map(RequestId));
+        let need_id = || id()?.ok_or(ControlError::Field("id"));
         match map.str("op")? {
             "challenge" => Ok(Self::Challenge {
                 nonce: map.array("nonce")?,
@@ -198,13 +198,15 @@ impl Control {
             "hello" => Hello::decode(&map).map(Self::Hello),
             "welcome" => Welcome::decode(&map).map(Self::Welcome),
             "error" => Ok(Self::Error {
-                id,
+                id: id()?,
                 code: named(&map, "code", ErrorCode::from_wire)?,
                 sentence: map.prose("text", limits::SENTENCE_BYTES_MAX)?,
                 wait_ms: map.optional("wait_ms", |map| map.uint("wait_ms"))?,
             }),
             "done" => Ok(Self::Done { id: need_id()? }),
-            "paired" => Ok(Self::Paired { id, tag: map.array("tag")?, device: device(&map)? }),
+            "paired" => {
+                Ok(Self::Paired { id: id()?, tag: map.array("tag")?, device: device(&map)? })
+            }
             "pong" => Ok(Self::Pong { id: need_id()?, unix_ms: map.uint("unix_ms")? }),
             "goaway" => Ok(Self::Goaway {
                 reason: named(&map, "reason", GoawayReason::from_wire)?,
@@ -218,7 +220,7 @@ impl Control {
             operation => match Request::decode(operation, &map)? {
                 Some(request) => Ok(Self::Request { id: need_id()?, request }),
                 None => Err(ControlError::Unsupported {
-                    id,
+                    id: id().unwrap_or_default(),
                     operation: plain(operation, limits::OPERATION_BYTES_MAX),
                 }),
             },

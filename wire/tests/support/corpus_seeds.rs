@@ -128,6 +128,17 @@ fn unusual_controls() -> Vec<(&'static str, Vec<u8>)> {
         ("ok-unknown-key-extension", map("done", &[id(), ("new", extension)])),
         ("ok-unknown-key-nested", map("done", &[id(), ("new", deep)])),
         ("ok-unknown-key-every-type", map("done", &[id(), ("new", every)])),
+        (
+            "ok-foreign-id",
+            map(
+                "goaway",
+                &[
+                    ("id", text("of another operation")),
+                    ("reason", text("idle")),
+                    ("reconnect_after_ms", uint(0)),
+                ],
+            ),
+        ),
         ("ok-fields-32", map("done", &many)),
         ("bad-unsupported", map("teleport", &[id()])),
         ("bad-unsupported-steering", map("\x1b[2J", &[])),
