@@ -15,14 +15,14 @@ pub enum Request {
     Register {
         /// The new device.
         device: DeviceId,
-        /// Its name for people; see [`Control::encode`].
+        /// Its name for people; see [`Control::encode`](super::Control::encode).
         name: String,
     },
     /// Names a device of the asker's account.
     Rename {
         /// The device.
         device: DeviceId,
-        /// Its new name; see [`Control::encode`].
+        /// Its new name; see [`Control::encode`](super::Control::encode).
         name: String,
     },
     /// Ends a device of the asker's account for good.
@@ -47,7 +47,7 @@ pub enum Request {
         /// Life in seconds, 1 to 300.
         ttl_s: u32,
     },
-    /// Joins a rendezvous; answered with [`Control::Paired`], which the opener gets as well.
+    /// Joins a rendezvous; answered with [`Control::Paired`](super::Control::Paired), which the opener gets as well.
     PairJoin {
         /// Derived from the code's secret.
         tag: [u8; 16],
