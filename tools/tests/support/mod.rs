@@ -1,0 +1,97 @@
+//! What the tests of whole processes share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of it"
+)]
+
+pub mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hushwire_tools::relay_process::{Options, RelayProcess};
+
+/// The program under test, as the relay that it can re-execute itself as.
+pub fn options() -> Options {
+    let mut options = Options::new(env!("CARGO_BIN_EXE_hush"));
+    options.prefix = vec!["daemon".to_owned()];
+    options
+}
+
+/// A relay with one shard and generous limits.
+pub fn relay() -> RelayProcess {
+    RelayProcess::start(&options()).expect("the relay starts")
+}
+
+/// The program `hush`.
+pub fn hush() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_hush"))
+}
+
+/// Asks again until the answer is yes.
+///
+/// # Panics
+/// If it never is.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(now() < deadline, "never happened: {what}");
+        std::thread::yield_now();
+        pause();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "between two looks at a process")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// A number from `/proc/PID/status`, in bytes.
+pub fn memory(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
+    let kib: u64 =
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    kib * 1024
+}
+
+/// Whether any file below `directory` holds `needle`.
+pub fn holds(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a readable directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path).expect("a readable file");
+                if contains(&bytes, needle) {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether `needle` stands anywhere in `haystack`.
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    let Some(&first) = needle.first() else { return true };
+    let mut at = 0;
+    while let Some(offset) = haystack[at..].iter().position(|&byte| byte == first) {
+        at += offset;
+        if haystack[at..].starts_with(needle) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}

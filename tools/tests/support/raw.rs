@@ -1,0 +1,259 @@
+//! A device that says exactly what a test tells it to: TLS by rustls, cells by hand.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hushwire::identity::{Identity, hello_proof};
+use hushwire::suite::OsRandom;
+use hushwire_tools::relay_process::RelayProcess;
+use hushwire_wire::cell::{Class, HEADER_LEN, Header, LaneCounters, set_counter};
+use hushwire_wire::code::Invite;
+use hushwire_wire::control::{
+    Control, CoverMode, Hello, Request, RequestId, Transport, disclose, enclose, replace_proof,
+};
+use hushwire_wire::id::DeviceId;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+/// How long a test waits for the relay.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A TLS connection to a relay.
+pub struct Raw {
+    pub tls: StreamOwned<ClientConnection, TcpStream>,
+    pub counters: LaneCounters,
+    pub received: LaneCounters,
+}
+
+/// A raw device that is welcome.
+pub struct Device {
+    pub raw: Raw,
+    pub identity: Identity,
+    pub id: DeviceId,
+}
+
+/// A connection up to the end of its TLS handshake.
+pub fn connect_with(address: &str, alpn: &[&[u8]]) -> io::Result<Raw> {
+    let tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_nodelay(true)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3 exists")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut connection =
+        ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let mut tcp = tcp;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut tcp)?;
+    }
+    let tls = StreamOwned::new(connection, tcp);
+    Ok(Raw { tls, counters: LaneCounters::default(), received: LaneCounters::default() })
+}
+
+/// A connection up to the end of its TLS handshake, as a device makes it.
+pub fn connect(relay: &RelayProcess) -> Raw {
+    connect_with(relay.address(), &[b"hushwire/1"]).expect("the relay takes a TLS connection")
+}
+
+impl Raw {
+    /// Sends these bytes as one record (two for a cell of the largest class).
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.write_all(bytes)?;
+        self.tls.flush()
+    }
+
+    /// Sends a cell with the counter that is due on its lane.
+    pub fn send(&mut self, header: Header, body: &[u8]) -> io::Result<()> {
+        let mut cell = vec![0; header.class.cell_len()];
+        cell[..HEADER_LEN].copy_from_slice(&header.encode());
+        cell[HEADER_LEN..HEADER_LEN + body.len()].copy_from_slice(body);
+        set_counter(&mut cell, self.counters.take(header.lane as usize));
+        self.send_bytes(&cell)
+    }
+
+    /// Sends a control message.
+    pub fn say(&mut self, message: &Control) -> io::Result<()> {
+        self.say_content(&message.encode())
+    }
+
+    /// Sends any content in a control cell.
+    pub fn say_content(&mut self, content: &[u8]) -> io::Result<()> {
+        let mut cell = enclose(content).expect("a message fits a cell");
+        set_counter(&mut cell, self.counters.take(0));
+        self.send_bytes(&cell)
+    }
+
+    /// The next cell; an error of kind `UnexpectedEof` when the relay has closed.
+    pub fn receive(&mut self) -> io::Result<(Header, Vec<u8>)> {
+        let mut cell = vec![0; HEADER_LEN];
+        self.tls.read_exact(&mut cell)?;
+        let header = Header::decode(cell.first_chunk().expect("64 bytes"))
+            .expect("the relay sends well-formed headers");
+        cell.resize(header.class.cell_len(), 0);
+        self.tls.read_exact(&mut cell[HEADER_LEN..])?;
+        assert!(self.received.accept(header.lane, header.counter), "counters from the relay");
+        Ok((header, cell.split_off(HEADER_LEN)))
+    }
+
+    /// The next control message and its content.
+    pub fn hear(&mut self) -> io::Result<(Control, Vec<u8>)> {
+        loop {
+            let (header, body) = self.receive()?;
+            if header.kind == hushwire_wire::cell::Kind::Control {
+                let content = disclose(&body).expect("a control body").to_vec();
+                let message = Control::decode(&content).expect("a message of the relay");
+                return Ok((message, content));
+            }
+        }
+    }
+
+    /// A HELLO that fits the next CHALLENGE, before `change` spoils it.
+    pub fn hello(
+        &mut self,
+        identity: &Identity,
+        token: Option<Vec<u8>>,
+        change: impl FnOnce(&mut Hello),
+    ) -> Vec<u8> {
+        let (message, challenge) = self.hear().expect("a challenge");
+        assert!(matches!(message, Control::Challenge { .. }), "{message:?}");
+        let mut hello = Hello {
+            version: 1,
+            device: identity.device_id(),
+            proof: [0; 64],
+            token,
+            name: None,
+            cover: CoverMode::Off,
+            software: "test".into(),
+        };
+        change(&mut hello);
+        let mut content = Control::Hello(hello).encode();
+        let mut binding = [0; 32];
+        self.tls
+            .conn
+            .export_keying_material(&mut binding, b"EXPORTER-hushwire/1", Some(b""))
+            .expect("an exporter");
+        let proof = hello_proof(identity, &challenge, &content, Transport::Tls, &binding);
+        replace_proof(&mut content, &proof).expect("a HELLO has a proof");
+        content
+    }
+
+    /// Reads until the relay closes; the sentences of the errors it sent on the way.
+    pub fn last_words(&mut self) -> Vec<String> {
+        let mut words = Vec::new();
+        loop {
+            match self.hear() {
+                Ok((Control::Error { code, sentence, .. }, _)) => {
+                    words.push(format!("{code}: {sentence}"));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "the relay did not close");
+                    return words;
+                }
+            }
+        }
+    }
+}
+
+impl Device {
+    /// Enrols a new device with an invite of `relay`.
+    pub fn enrol(relay: &RelayProcess) -> Self {
+        Self::redeem(relay, &relay.invite().expect("an invite"), Identity::generate(&mut OsRandom))
+    }
+
+    /// Enrols `identity` with this invite.
+    pub fn redeem(relay: &RelayProcess, invite: &str, identity: Identity) -> Self {
+        let invite = Invite::from_text(invite).expect("an invite");
+        let token = Some(invite.secret.as_bytes().to_vec());
+        Self::introduce(relay, identity, token).expect("the invite is good")
+    }
+
+    /// Connects a device that is enrolled.
+    pub fn connect(relay: &RelayProcess, identity: Identity) -> Self {
+        Self::introduce(relay, identity, None).expect("the device is enrolled")
+    }
+
+    /// Connects, or says what the relay said.
+    pub fn introduce(
+        relay: &RelayProcess,
+        identity: Identity,
+        token: Option<Vec<u8>>,
+    ) -> Result<Self, Control> {
+        let mut raw = connect(relay);
+        let hello = raw.hello(&identity, token, |_| {});
+        raw.say_content(&hello).expect("the relay reads");
+        match raw.hear().expect("the relay answers").0 {
+            Control::Welcome(_) => Ok(Self { raw, id: identity.device_id(), identity }),
+            other => Err(other),
+        }
+    }
+
+    /// Asks the relay and waits for the answer.
+    pub fn ask(&mut self, id: u32, request: Request) -> Control {
+        self.raw.say(&Control::Request { id: RequestId(id), request }).expect("the relay reads");
+        self.raw.hear().expect("the relay answers").0
+    }
+
+    /// Sends a body to another device on lane 0.
+    pub fn send(&mut self, to: DeviceId, class: Class, body: &[u8]) {
+        self.raw.send(Header::unicast(class, 0, 0, to), body).expect("the relay reads");
+    }
+}
+
+/// Two devices that may send to each other.
+pub fn pair(relay: &RelayProcess) -> (Device, Device) {
+    let (mut a, mut b) = (Device::enrol(relay), Device::enrol(relay));
+    let (to_a, to_b) = (a.id, b.id);
+    assert!(matches!(a.ask(1, Request::Grant { device: to_b }), Control::Done { .. }));
+    assert!(matches!(b.ask(1, Request::Grant { device: to_a }), Control::Done { .. }));
+    (a, b)
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
