@@ -1,5 +1,9 @@
 //! The Hushwire relay: forwards sealed cells that it cannot read.
 
+pub mod config;
+pub mod identity;
+pub mod limits;
+pub mod logging;
 mod mesh;
 pub mod metrics;
 mod shard;

@@ -95,7 +95,7 @@ impl Changes<'_, '_> {
         match (invite.used_by, known) {
             // The answer to the first try was lost.
             (Some(user), Some(known)) if user == *device && known.account == invite.account => {
-                return Ok(self.row(device, known)?);
+                return self.row(device, known);
             }
             (Some(_), _) => return refuse(Refusal::InviteUsed),
             (None, Some(_)) => return refuse(Refusal::AlreadyEnrolled),

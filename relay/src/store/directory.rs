@@ -18,8 +18,17 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Dropping it releases the lock, also when the process is killed.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    /// A process that was forked but has not yet called exec shares the lock: closing is not enough.
+    /// When this process is killed, the system releases it.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's lock could not be released");
+        }
+    }
 }
 
 impl Directory {
@@ -46,7 +55,7 @@ impl Directory {
             }
             Err(TryLockError::Error(error)) => return Err(system(path, &error)),
         }
-        let directory = Self { path: path.to_owned(), _lock: lock };
+        let directory = Self { path: path.to_owned(), lock };
         if directory.has_data()? {
             check(&directory.data(), FILE_MODE)?;
         }
@@ -97,19 +106,20 @@ fn check(path: &Path, remedy: u32) -> Result<(), StoreError> {
 
 /// A fault of the system as a sentence with a remedy.
 pub(super) fn system(path: &Path, error: &io::Error) -> StoreError {
-    let path = path.to_owned();
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
-        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
-        io::ErrorKind::PermissionDenied => StoreError::Denied { path },
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            StoreError::Kind { path, expected: "directory" }
-        }
-        // LMDB reports a write that was cut short by a full disk as EIO.
-        _ if error.raw_os_error() == Some(EIO) && disk_is_full(&path) => {
-            StoreError::DiskFull { path }
-        }
-        _ => StoreError::System { path, what: error.to_string() },
+    use io::ErrorKind as Kind;
+    let (path, kind) = (path.to_owned(), error.kind());
+    // LMDB reports a write that was cut short by a full disk as EIO.
+    let cut_short = error.raw_os_error() == Some(EIO) && disk_is_full(&path);
+    if cut_short || matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
+        StoreError::DiskFull { path }
+    } else if kind == Kind::ReadOnlyFilesystem {
+        StoreError::ReadOnly { path }
+    } else if kind == Kind::PermissionDenied {
+        StoreError::Denied { path }
+    } else if matches!(kind, Kind::NotADirectory | Kind::AlreadyExists) {
+        StoreError::Kind { path, expected: "directory" }
+    } else {
+        StoreError::System { path, what: error.to_string() }
     }
 }
 

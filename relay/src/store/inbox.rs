@@ -83,7 +83,7 @@ impl Inboxes {
         }
         let slow = matches!(query, Query::Devices { .. } | Query::Stats);
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        if slow || turn % READERS == 0 { last } else { first }
+        if slow || turn.is_multiple_of(READERS) { last } else { first }
     }
 
     fn try_send(&self, job: Job) -> Result<(), StoreBusy> {

@@ -43,6 +43,8 @@ use std::thread::JoinHandle;
 use hushwire_wire::id::RelayId;
 use hushwire_wire::limits;
 
+use crate::config::Config;
+
 use self::counters::Counters;
 use self::directory::Directory;
 use self::error::Fault;
@@ -83,6 +85,13 @@ pub struct StoreOptions {
 pub(crate) struct BeforeCommit(pub(crate) Arc<dyn Fn() + Send + Sync>);
 
 #[cfg(test)]
+impl Default for BeforeCommit {
+    fn default() -> Self {
+        Self(Arc::new(|| {}))
+    }
+}
+
+#[cfg(test)]
 impl std::fmt::Debug for BeforeCommit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("BeforeCommit")
@@ -97,7 +106,20 @@ impl Default for StoreOptions {
             devices_per_account: limits::DEVICES_PER_ACCOUNT,
             grants_per_account: limits::GRANTS_PER_ACCOUNT,
             #[cfg(test)]
-            before_commit: BeforeCommit(Arc::new(|| {})),
+            before_commit: BeforeCommit::default(),
+        }
+    }
+}
+
+impl From<&Config> for StoreOptions {
+    fn from(config: &Config) -> Self {
+        Self {
+            map_bytes_start: config.store.map_bytes_start,
+            map_bytes_max: config.store.map_bytes_max,
+            devices_per_account: config.limits.devices_per_account,
+            grants_per_account: config.limits.grants_per_account,
+            #[cfg(test)]
+            before_commit: BeforeCommit::default(),
         }
     }
 }

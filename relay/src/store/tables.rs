@@ -18,6 +18,8 @@ const DATABASES_MAX: u32 = 32;
 const READERS_MAX: u32 = 8;
 
 type Raw<'t> = heed::Database<'t, Bytes, Bytes>;
+/// A key and its record, `None` if that is damaged.
+pub(super) type Entry<'t, R> = Result<(&'t [u8], Option<R>), Fault>;
 pub(super) type ReadTxn<'e> = RoTxn<'e, WithoutTls>;
 
 /// An open environment. Dropping it closes the file; no transaction may then be alive, which the
@@ -145,8 +147,7 @@ impl Tables {
         &self,
         txn: &'t ReadTxn<'_>,
         prefix: &[u8],
-    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault>
-    {
+    ) -> Result<impl Iterator<Item = Entry<'t, R>> + use<'t, R>, Fault> {
         let entries = self.raw(R::TABLE).prefix_iter(txn, prefix)?;
         Ok(entries.map(|entry| {
             let (key, value) = entry?;
@@ -159,8 +160,7 @@ impl Tables {
         &self,
         txn: &'t ReadTxn<'_>,
         after: Option<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(&'t [u8], Option<R>), Fault>> + use<'t, R>, Fault>
-    {
+    ) -> Result<impl Iterator<Item = Entry<'t, R>> + use<'t, R>, Fault> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = self.raw(R::TABLE).range(txn, &(start, Bound::Unbounded))?;
@@ -280,5 +280,65 @@ pub(super) fn blame(directory: &Directory, error: heed::Error) -> StoreError {
         error @ (heed::Error::Mdb(_) | heed::Error::Encoding(_) | heed::Error::Decoding(_)) => {
             StoreError::System { path: directory.path().to_owned(), what: error.to_string() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Directory::claim(&parent.path().join("store")).unwrap();
+        (parent, directory)
+    }
+
+    fn open_fails(directory: &Directory) -> StoreError {
+        match Tables::open_checked(directory, 1 << 20, &mut |_| {}) {
+            Ok(_) => panic!("it was opened"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn another_programs_lmdb_file_is_foreign() {
+        for table in ["orders", "meta"] {
+            let (_parent, directory) = directory();
+            let env = map(&directory, 1 << 20).unwrap();
+            let txn = env.write_txn().unwrap();
+            env.create_databases_and_commit(txn, |opener, txn| {
+                let table = opener.create_database::<Bytes, Bytes>(txn, Some(table))?;
+                table.put(txn, b"key", b"value")?;
+                Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(table))
+            })
+            .unwrap();
+            drop(env);
+            let error = open_fails(&directory);
+            assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_left_alone() {
+        let (_parent, directory) = directory();
+        let (tables, _) = Tables::open_checked(&directory, 1 << 20, &mut |_| {}).unwrap();
+        let mut txn = tables.write().unwrap();
+        tables.put(&mut txn, KEY_SCHEMA, &Schema(SCHEMA + 1)).unwrap();
+        txn.commit().unwrap();
+        drop(tables);
+        let path = directory.data();
+        let newer = StoreError::Newer { path, found: SCHEMA + 1, known: SCHEMA };
+        assert_eq!(open_fails(&directory), newer);
+    }
+
+    #[test]
+    fn a_damaged_installation_is_told() {
+        let (_parent, directory) = directory();
+        let (tables, _) = Tables::open_checked(&directory, 1 << 20, &mut |_| {}).unwrap();
+        let mut txn = tables.write().unwrap();
+        tables.raw(Table::Meta).put(&mut txn, KEY_INSTALLATION, b"damage").unwrap();
+        txn.commit().unwrap();
+        drop(tables);
+        assert_eq!(open_fails(&directory), StoreError::CorruptValue { table: Table::Meta });
     }
 }

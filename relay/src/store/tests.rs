@@ -70,6 +70,12 @@ fn invite(number: u64) -> Query {
 }
 
 #[test]
+fn the_defaults_are_those_of_the_configuration() {
+    let (own, configured) = (StoreOptions::default(), StoreOptions::from(&Config::default()));
+    assert_eq!(format!("{own:?}"), format!("{configured:?}"));
+}
+
+#[test]
 fn changes_that_wait_share_one_commit() {
     let (_directory, store, arrivals, permits) = held();
     let (answers, received) = collect();

@@ -18,10 +18,8 @@ fn store_with(options: StoreOptions) -> (tempfile::TempDir, Store) {
 }
 
 fn row_of(store: &Store, device: DeviceId) -> Row {
-    match store.call(Query::Device { device }) {
-        Answer::Row(row) => *row,
-        other => panic!("no row: {other:?}"),
-    }
+    let Answer::Row(row) = store.call(Query::Device { device }) else { panic!("no row") };
+    *row
 }
 
 fn refused(refusal: Refusal) -> Answer {
@@ -264,9 +262,10 @@ fn days_are_batched_and_only_go_forward() {
     let (_directory, store) = store();
     enrol(&store, 1, account(1), device(1));
     let day = (NOW / 86_400) as u32;
-    let seen_day = || match store.call(Query::Devices { after: None, limit: 9 }) {
-        Answer::Devices { page, next: None } => page[0].seen_day,
-        other => panic!("no page: {other:?}"),
+    let seen_day = || {
+        let list = store.call(Query::Devices { after: None, limit: 9 });
+        let Answer::Devices { page, next: None } = list else { panic!("no page") };
+        page[0].seen_day
     };
     assert_eq!(seen_day(), day, "enrolling is being seen");
     let seen = vec![(device(1), day + 2), (device(9), day), (device(1), day + 1)];

@@ -31,7 +31,10 @@ fn closed(devices: u64) -> (tempfile::TempDir, PathBuf) {
         device: device(number),
         name: name("a phone with a long name"),
     };
-    let grant = |number| Query::Grant { recipient: device(number % 7), sender: device(number) };
+    let grant = |number| Query::Grant {
+        recipient: device(number % devices.min(7)),
+        sender: device(number),
+    };
     let queries = (1..devices).map(register).chain((0..2 * devices).map(grant));
     assert!(flood(&store, queries).iter().all(|answer| *answer == Answer::Done));
     store.close();

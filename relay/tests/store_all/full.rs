@@ -20,10 +20,8 @@ fn generous(options: StoreOptions) -> StoreOptions {
 }
 
 fn grants_of(store: &Store, device: DeviceId) -> usize {
-    match store.call(Query::Device { device }) {
-        Answer::Row(row) => row.grants.len(),
-        other => panic!("no row: {other:?}"),
-    }
+    let Answer::Row(row) = store.call(Query::Device { device }) else { panic!("no row") };
+    row.grants.len()
 }
 
 #[test]
@@ -158,6 +156,7 @@ fn child_full_disk() {
         "reads go on, and what was not done is not there"
     );
 
+    drop(file);
     fs::remove_file(&filler).unwrap();
     assert_eq!(store.call(grant(5_000)), Answer::Done, "without a restart");
     store.close();

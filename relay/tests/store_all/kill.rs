@@ -46,8 +46,9 @@ fn answered_changes_survive_a_kill() {
             assert!(matches!(row, Answer::Row(_)), "round {round}: {number} was lost: {row:?}");
         }
         let Answer::Stats(stats) = store.call(Query::Stats) else { panic!("stats") };
-        let (devices, grants) = (stats.devices, stats.grants);
-        assert_eq!(devices, grants + 1, "a device and its grant are one transaction apart at most");
+        // A kill between the two transactions leaves one device without its grant.
+        let without_grant = stats.devices - 1 - stats.grants;
+        assert!(without_grant <= round + 1, "changes are done in order: {without_grant}");
     }
     assert!(answered.len() > 1_000, "{}", answered.len());
 }

@@ -7,6 +7,8 @@
 //! | `full` | growth, a full map, a full disk, a read-only file system |
 //! | `kill` | `kill -9` at random moments |
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
 mod changes;
 mod common;
 mod faults;
