@@ -118,8 +118,7 @@ impl RelayProcess {
     /// It did not start; what it printed is part of the error.
     pub fn start(options: &Options) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("hushwire-").tempdir()?;
-        let data_dir =
-            options.data_dir.clone().unwrap_or_else(|| directory.path().join("data"));
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| directory.path().join("data"));
         let socket = directory.path().join("admin.sock");
         let config = directory.path().join("hushwired.toml");
         fs::write(&config, options.configuration(&data_dir, &socket))?;

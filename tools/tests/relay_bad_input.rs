@@ -131,8 +131,7 @@ fn cells_that_do_not_fit_their_records_close_with_malformed() {
         ("less than a header", vec![1; 10]),
     ];
     for (what, bytes) in table {
-        let words =
-            words_after(|device| device.raw.send_bytes(&bytes).expect("the relay reads"));
+        let words = words_after(|device| device.raw.send_bytes(&bytes).expect("the relay reads"));
         assert!(words.len() == 1 && words[0].starts_with("malformed"), "{what}: {words:?}");
     }
 }
@@ -140,8 +139,7 @@ fn cells_that_do_not_fit_their_records_close_with_malformed() {
 #[test]
 fn control_cells_without_a_map_close_with_malformed() {
     for content in [&b"\xc0"[..], b"\x81\xa2op", b"\x82\xa2op\xa4ping\xa2op\xa4ping", b""] {
-        let words =
-            words_after(|device| device.raw.say_content(content).expect("the relay reads"));
+        let words = words_after(|device| device.raw.say_content(content).expect("the relay reads"));
         assert!(words.len() == 1 && words[0].starts_with("malformed"), "{content:x?}: {words:?}");
     }
 }
@@ -153,7 +151,10 @@ fn an_unknown_operation_is_answered_and_the_connection_goes_on() {
     device.raw.say_content(b"\x82\xa2op\xa8teleport\xa2id\x07").expect("the relay reads");
     let (answer, _) = device.raw.hear().expect("an answer");
     assert!(
-        matches!(&answer, Control::Error { id: Some(RequestId(7)), code: ErrorCode::Unsupported, .. }),
+        matches!(
+            &answer,
+            Control::Error { id: Some(RequestId(7)), code: ErrorCode::Unsupported, .. }
+        ),
         "{answer:?}"
     );
     assert!(matches!(device.ask(8, Request::Ping), Control::Pong { id: RequestId(8), .. }));

@@ -49,8 +49,7 @@ pub fn connect_with(address: &str, alpn: &[&[u8]]) -> io::Result<Raw> {
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
-    let mut connection =
-        ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut tcp = tcp;
     while connection.is_handshaking() {
         connection.complete_io(&mut tcp)?;
