@@ -1,1 +1,15 @@
 //! End-to-end encrypted messages and streams between devices over a blind Hushwire relay.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`identity`] | the device's Ed25519 key: who it is |
+//! | [`suite`] | outer seal, handshake, frames: the bytes two devices exchange, without I/O |
+//! | [`pairing`] | how two devices come to know each other, without I/O |
+//! | [`keystore`] | the directory that keeps identity, relay and peers |
+//! | [`fuzzing`] | fuzz entry points as plain functions |
+
+pub mod fuzzing;
+pub mod identity;
+pub mod keystore;
+pub mod pairing;
+pub mod suite;

@@ -1,0 +1,34 @@
+//! Fuzz entry points as plain functions: each takes any bytes, must not panic, and asserts that what was understood
+//! is said again in the same words. Tests replay the corpus; a fuzzer grows it.
+
+use crate::suite::frame_types::{Frame, FrameWriter, Frames};
+use crate::suite::handshake;
+
+/// Any bytes as the content of a frame cell.
+///
+/// # Panics
+/// Where a frame is not written as it was read: a fault of this crate.
+pub fn frames(data: &[u8]) {
+    let mut at = 0;
+    for frame in Frames::new(data) {
+        let Ok(frame) = frame else { return };
+        let length = frame.encoded_len();
+        let mut again = vec![0xff; length];
+        let mut writer = FrameWriter::new(&mut again);
+        writer.push(&frame).expect("the buffer has the frame's own length");
+        assert_eq!(again, data[at..at + length], "a frame has one encoding");
+        at += length;
+        if let Frame::Handshake { message } = frame {
+            handshake(message);
+        }
+    }
+    assert_eq!(at, data.len(), "frames fill their content");
+}
+
+/// Any bytes as a handshake message.
+///
+/// # Panics
+/// Where a message is not written as it was read: a fault of this crate.
+pub fn handshake(data: &[u8]) {
+    handshake::inspect(data);
+}

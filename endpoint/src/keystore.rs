@@ -1,0 +1,292 @@
+//! The directory that keeps what a device must not lose or show: its identity, the relay it trusts, its peers.
+//!
+//! ```text
+//! KEYSTORE/            0700
+//!   lock               held (flock) while the keystore is open: one process at a time
+//!   identity.json      the secret key
+//!   relay.json         address, pins, relay ID, account label
+//!   counters.json      failed confirmations
+//!   peers/ID.json      pin, pair key, times of handshakes
+//! ```
+//!
+//! Files have mode 0600. Each is a line of JSON and a line with its SHA-256, written beside and renamed over, so a
+//! crash leaves the old or the new one. A change is made on disk first; where that fails, memory is as it was. Keys
+//! and counters of sessions are never written. Every call blocks on the disk.
+
+mod disk;
+mod error;
+mod peer;
+mod record;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use hushwire_wire::id::DeviceId;
+
+pub use error::KeystoreError;
+pub use peer::Peer;
+pub use relay::{Relay, RelayTrust};
+
+use crate::identity::Identity;
+use crate::pairing::Paired;
+use crate::suite::handshake::{Established, Role};
+use disk::Disk;
+use record::{CountersRecord, IdentityRecord, PeerRecord, RelayRecord, decode, encode};
+
+/// Peers of one device.
+pub const PEERS_MAX: usize = 1_024;
+
+const IDENTITY: &str = "identity.json";
+const RELAY: &str = "relay.json";
+const COUNTERS: &str = "counters.json";
+const PEERS: &str = "peers";
+const SUFFIX: &str = ".json";
+
+/// An open keystore. `Debug` shows its path and no secret.
+#[derive(Debug)]
+pub struct Keystore {
+    disk: Disk,
+    identity: Identity,
+    relay: Option<Relay>,
+    peers: BTreeMap<DeviceId, Peer>,
+    failed_confirmations: u64,
+    /// Unlocks when it is closed.
+    _lock: File,
+}
+
+impl Keystore {
+    /// Makes a keystore at `path`, whose directory is made where it is missing.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`] where there is one already; see [`KeystoreError`].
+    pub fn create(path: &Path, identity: Identity) -> Result<Self, KeystoreError> {
+        Self::create_on(Disk::system(path), identity)
+    }
+
+    /// Opens the keystore at `path`.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Missing`] where there is none; see [`KeystoreError`].
+    pub fn open(path: &Path) -> Result<Self, KeystoreError> {
+        Self::open_on(Disk::system(path))
+    }
+
+    fn create_on(disk: Disk, identity: Identity) -> Result<Self, KeystoreError> {
+        disk.make_directory(Path::new(""))?;
+        let lock = disk.lock()?;
+        if disk.read(Path::new(IDENTITY))?.is_some() {
+            return Err(KeystoreError::Exists { path: disk.root().into() });
+        }
+        disk.make_directory(Path::new(PEERS))?;
+        disk.write(Path::new(IDENTITY), &encode(&IdentityRecord::from(&identity)))?;
+        let peers = BTreeMap::new();
+        Ok(Self { disk, identity, relay: None, peers, failed_confirmations: 0, _lock: lock })
+    }
+
+    fn open_on(disk: Disk) -> Result<Self, KeystoreError> {
+        disk.check_directory(Path::new(""))?;
+        let lock = disk.lock()?;
+        let missing = || KeystoreError::Missing { path: disk.root().into() };
+        let identity = load(&disk, Path::new(IDENTITY), IdentityRecord::into_identity)?;
+        let identity = identity.ok_or_else(missing)?;
+        disk.check_directory(Path::new(PEERS))?;
+        disk.remove_temporaries(Path::new(""))?;
+        disk.remove_temporaries(Path::new(PEERS))?;
+        let relay = load(&disk, Path::new(RELAY), RelayRecord::into_relay)?;
+        let counters = load(&disk, Path::new(COUNTERS), |record: CountersRecord| Some(record))?;
+        let failed_confirmations = counters.map_or(0, |record| record.failed_confirmations);
+        let peers = load_peers(&disk)?;
+        Ok(Self { disk, identity, relay, peers, failed_confirmations, _lock: lock })
+    }
+
+    /// Where the keystore is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.disk.root()
+    }
+
+    /// Who this device is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The relay this device is enrolled at.
+    #[must_use]
+    pub const fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
+    }
+
+    /// Remembers a relay in place of the one before.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Invalid`] where a field is out of its range; see [`KeystoreError`].
+    pub fn set_relay(&mut self, relay: Relay) -> Result<(), KeystoreError> {
+        relay.check().map_err(KeystoreError::Invalid)?;
+        self.disk.write(Path::new(RELAY), &encode(&RelayRecord::from(&relay)))?;
+        self.relay = Some(relay);
+        Ok(())
+    }
+
+    /// All peers, by device ID.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    /// The peer with this ID.
+    #[must_use]
+    pub fn peer(&self, device: &DeviceId) -> Option<&Peer> {
+        self.peers.get(device)
+    }
+
+    /// The peer with this name.
+    #[must_use]
+    pub fn peer_named(&self, name: &str) -> Option<&Peer> {
+        self.peers.values().find(|peer| peer.name() == name)
+    }
+
+    /// Stores a peer under a name. A peer that is known already gets the new pair key, and with it its handshake
+    /// times begin anew; that it has used a hybrid suite stays known. `now_s` is the unix time.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Invalid`] where the name is empty, longer than 64 bytes, holds control characters or belongs
+    /// to another peer, or where there are [`PEERS_MAX`]; see [`KeystoreError`].
+    pub fn add_peer(
+        &mut self,
+        paired: &Paired,
+        name: &str,
+        now_s: u64,
+    ) -> Result<&Peer, KeystoreError> {
+        let device = paired.peer();
+        self.check_name(name, &device)?;
+        let known = self.peers.get(&device);
+        if known.is_none() && self.peers.len() >= PEERS_MAX {
+            return Err(KeystoreError::Invalid("there are 1 024 peers; remove one first"));
+        }
+        let hybrid_before = known.is_some_and(Peer::hybrid_seen);
+        self.store(Peer::new(paired, name, now_s, hybrid_before))
+    }
+
+    /// Gives a peer another name.
+    ///
+    /// # Errors
+    /// As for [`Keystore::add_peer`], and [`KeystoreError::UnknownPeer`].
+    pub fn rename_peer(&mut self, device: &DeviceId, name: &str) -> Result<&Peer, KeystoreError> {
+        self.check_name(name, device)?;
+        let peer = self.known(device)?.renamed(name);
+        self.store(peer)
+    }
+
+    /// Remembers the time of an HS1 of ours before it is sent, so that the next one is later even after a crash.
+    ///
+    /// # Errors
+    /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
+    pub fn record_sent(&mut self, device: &DeviceId, time_ns: u64) -> Result<(), KeystoreError> {
+        let peer = self.known(device)?.sent(time_ns);
+        self.store(peer).map(|_| ())
+    }
+
+    /// Remembers a handshake that ended: its time against replays, and that the pair has used a hybrid suite.
+    ///
+    /// # Errors
+    /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
+    pub fn record_handshake(&mut self, established: &Established) -> Result<(), KeystoreError> {
+        let peer = self.known(&established.peer())?;
+        let peer = peer.used(established.suite());
+        let peer = match established.role() {
+            Role::Initiator => peer.sent(established.time_ns()),
+            Role::Responder => peer.seen(established.time_ns()),
+        };
+        self.store(peer).map(|_| ())
+    }
+
+    /// Forgets a peer: pin, pair key and times.
+    ///
+    /// # Errors
+    /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
+    pub fn remove_peer(&mut self, device: &DeviceId) -> Result<(), KeystoreError> {
+        self.known(device)?;
+        self.disk.remove(&peer_path(device))?;
+        self.peers.remove(device);
+        Ok(())
+    }
+
+    /// Confirmations of a SAS that failed on this device.
+    #[must_use]
+    pub const fn failed_confirmations(&self) -> u64 {
+        self.failed_confirmations
+    }
+
+    /// Counts a failed confirmation and returns how many there were.
+    ///
+    /// # Errors
+    /// See [`KeystoreError`].
+    pub fn count_failed_confirmation(&mut self) -> Result<u64, KeystoreError> {
+        let record = CountersRecord::new(self.failed_confirmations.saturating_add(1));
+        self.disk.write(Path::new(COUNTERS), &encode(&record))?;
+        self.failed_confirmations = record.failed_confirmations;
+        Ok(self.failed_confirmations)
+    }
+
+    fn known(&self, device: &DeviceId) -> Result<&Peer, KeystoreError> {
+        self.peers.get(device).ok_or(KeystoreError::UnknownPeer(*device))
+    }
+
+    fn check_name(&self, name: &str, device: &DeviceId) -> Result<(), KeystoreError> {
+        Peer::check_name(name).map_err(KeystoreError::Invalid)?;
+        match self.peer_named(name) {
+            Some(other) if other.device() != *device => {
+                Err(KeystoreError::Invalid("another peer has this name"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn store(&mut self, peer: Peer) -> Result<&Peer, KeystoreError> {
+        let device = peer.device();
+        self.disk.write(&peer_path(&device), &encode(&PeerRecord::from(&peer)))?;
+        self.peers.insert(device, peer);
+        Ok(&self.peers[&device])
+    }
+}
+
+fn peer_path(device: &DeviceId) -> PathBuf {
+    Path::new(PEERS).join(device.to_text() + SUFFIX)
+}
+
+/// Reads and checks one record; `None` where there is no file.
+fn load<R: record::Record, T>(
+    disk: &Disk,
+    name: &Path,
+    typed: impl FnOnce(R) -> Option<T>,
+) -> Result<Option<T>, KeystoreError> {
+    let Some(bytes) = disk.read(name)? else { return Ok(None) };
+    let path = disk.root().join(name);
+    let record = decode::<R>(&bytes).map_err(|error| error.at(&path))?;
+    match typed(record) {
+        Some(value) => Ok(Some(value)),
+        None => Err(KeystoreError::Corrupt { path }),
+    }
+}
+
+fn load_peers(disk: &Disk) -> Result<BTreeMap<DeviceId, Peer>, KeystoreError> {
+    let mut peers = BTreeMap::new();
+    for name in disk.names(Path::new(PEERS))? {
+        let Some(device) = name.strip_suffix(SUFFIX).and_then(|text| text.parse().ok()) else {
+            continue;
+        };
+        if peers.len() >= PEERS_MAX {
+            return Err(KeystoreError::Invalid("the keystore holds more than 1 024 peers"));
+        }
+        let path = Path::new(PEERS).join(&name);
+        let peer = load(disk, &path, |record: PeerRecord| {
+            record.into_peer().filter(|peer| peer.device() == device)
+        })?;
+        peers.extend(peer.map(|peer| (device, peer)));
+    }
+    Ok(peers)
+}

@@ -1,0 +1,240 @@
+//! Files of the keystore: private, checked, written atomically.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use zeroize::Zeroizing;
+
+use super::error::KeystoreError;
+
+/// The longest file that is read.
+const FILE_BYTES_MAX: usize = 16 * 1024;
+/// The most names a directory is listed for.
+const NAMES_MAX: usize = 8 * 1024;
+const TEMPORARY: &str = ".tmp";
+const LOCK: &str = "lock";
+
+/// The directory, who may own it, and how files are made in it; the latter two are arguments for the tests.
+pub(super) struct Disk {
+    root: PathBuf,
+    user: u32,
+    create: fn(&Path) -> io::Result<File>,
+}
+
+impl Disk {
+    /// The real one.
+    pub(super) fn system(root: &Path) -> Self {
+        Self::new(root, rustix::process::geteuid().as_raw(), create_private)
+    }
+
+    pub(super) fn new(root: &Path, user: u32, create: fn(&Path) -> io::Result<File>) -> Self {
+        Self { root: root.into(), user, create }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, name: &Path) -> PathBuf {
+        if name.as_os_str().is_empty() { self.root.clone() } else { self.root.join(name) }
+    }
+
+    /// Makes a directory where it is missing, and checks it.
+    pub(super) fn make_directory(&self, name: &Path) -> Result<(), KeystoreError> {
+        let path = self.path(name);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .and_then(|()| sync_directory(&path))
+            .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
+            .map_err(|error| classify(error, &path, true))?;
+        self.check_directory(name)
+    }
+
+    pub(super) fn check_directory(&self, name: &Path) -> Result<(), KeystoreError> {
+        let path = self.path(name);
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(KeystoreError::Missing { path });
+            }
+            Err(error) => return Err(classify(error, &path, true)),
+        };
+        if metadata.is_dir() {
+            self.check(&metadata, path)
+        } else {
+            Err(KeystoreError::Corrupt { path })
+        }
+    }
+
+    /// The rules for owner and mode, which hold for root too.
+    fn check(&self, metadata: &fs::Metadata, path: PathBuf) -> Result<(), KeystoreError> {
+        let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
+        let directory = metadata.is_dir();
+        let needed = if directory { 0o700 } else { 0o600 };
+        if owner != self.user {
+            Err(KeystoreError::ForeignOwner { path, owner, user: self.user })
+        } else if mode & 0o077 != 0 {
+            Err(KeystoreError::Exposed { path, mode, directory })
+        } else if mode & needed != needed {
+            Err(KeystoreError::Denied { path, directory })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes the lock, which ends with the file returned.
+    pub(super) fn lock(&self) -> Result<File, KeystoreError> {
+        let path = self.path(Path::new(LOCK));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(&path)
+            .map_err(|error| classify(error, &path, false))?;
+        let metadata = file.metadata().map_err(|error| classify(error, &path, false))?;
+        self.check(&metadata, path.clone())?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(KeystoreError::Locked { path: self.root.clone() })
+            }
+            Err(error) => Err(classify(error.into(), &path, false)),
+        }
+    }
+
+    /// A file's contents; `None` where there is none. The checks look at the open file, so nobody can exchange it in
+    /// between; a fifo or device is never read.
+    pub(super) fn read(&self, name: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        let path = self.path(name);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(classify(error, &path, false)),
+        };
+        let metadata = file.metadata().map_err(|error| classify(error, &path, false))?;
+        if !metadata.is_file() {
+            return Err(KeystoreError::Corrupt { path });
+        }
+        self.check(&metadata, path.clone())?;
+        // Allocated once: growing would leave copies behind that nobody wipes.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
+        file.take(FILE_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| classify(error, &path, false))?;
+        if bytes.len() > FILE_BYTES_MAX {
+            return Err(KeystoreError::Corrupt { path });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Writes a file beside and renames it over the old one; both are on disk when this returns.
+    pub(super) fn write(&self, name: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
+        let path = self.path(name);
+        let (Some(directory), Some(file_name)) = (path.parent(), path.file_name()) else {
+            unreachable!("every file of a keystore has a name and a directory");
+        };
+        let temporary = directory.join(format!(".{}{TEMPORARY}", file_name.display()));
+        let written = replace(&temporary, bytes, &path, self.create);
+        written.and_then(|()| sync_directory(directory)).map_err(|error| {
+            // What cannot be removed now is removed when the keystore is next opened.
+            let _ = fs::remove_file(&temporary);
+            classify(error, &path, false)
+        })
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, name: &Path) -> Result<(), KeystoreError> {
+        let path = self.path(name);
+        let removed = fs::remove_file(&path);
+        removed
+            .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
+            .map_err(|error| classify(error, &path, false))
+    }
+
+    /// Removes what a crash left half written.
+    pub(super) fn remove_temporaries(&self, name: &Path) -> Result<(), KeystoreError> {
+        for file in self.names(name)? {
+            if file.starts_with('.') && file.ends_with(TEMPORARY) {
+                self.remove(&name.join(file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names in a directory that are UTF-8, as all of ours are.
+    pub(super) fn names(&self, name: &Path) -> Result<Vec<String>, KeystoreError> {
+        let path = self.path(name);
+        let list = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&path)?.take(NAMES_MAX) {
+                names.extend(entry?.file_name().into_string().ok());
+            }
+            Ok(names)
+        };
+        list().map_err(|error| classify(error, &path, true))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Disk({})", self.root.display())
+    }
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+}
+
+fn replace(
+    temporary: &Path,
+    bytes: &[u8],
+    path: &Path,
+    create: fn(&Path) -> io::Result<File>,
+) -> io::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = create(temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+fn classify(source: io::Error, path: &Path, directory: bool) -> KeystoreError {
+    let path = path.to_path_buf();
+    let kind = source.kind();
+    if kind == io::ErrorKind::PermissionDenied {
+        KeystoreError::Denied { path, directory }
+    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+        KeystoreError::ReadOnly { path }
+    } else if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded {
+        KeystoreError::Full { path }
+    } else if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        // A symbolic link where a file should be: somebody put it there.
+        KeystoreError::Corrupt { path }
+    } else {
+        KeystoreError::Io { path, source }
+    }
+}

@@ -1,0 +1,235 @@
+//! What stands in the files: a line of JSON with a version, a line with the SHA-256 of the first.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::error::KeystoreError;
+use super::{Peer, Relay, RelayTrust};
+use crate::identity::Identity;
+use crate::suite::kdf::sha256;
+
+/// The format this software writes. It reads all from 1 on.
+const VERSION: u32 = 1;
+/// Room for any record, so that writing one does not grow the buffer and leave copies of keys behind.
+const RECORD_BYTES_MAX: usize = 8 * 1024;
+
+/// A kind of file.
+pub(super) trait Record: Serialize + DeserializeOwned {}
+
+impl Record for IdentityRecord {}
+impl Record for RelayRecord {}
+impl Record for CountersRecord {}
+impl Record for PeerRecord {}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityRecord {
+    version: u32,
+    device: String,
+    secret: Hex32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelayRecord {
+    version: u32,
+    address: String,
+    relay: String,
+    /// Empty for a public authority.
+    pins: Vec<Hex32>,
+    account: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CountersRecord {
+    version: u32,
+    pub(super) failed_confirmations: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeerRecord {
+    pub(super) version: u32,
+    pub(super) device: String,
+    pub(super) name: String,
+    pub(super) pair_key: Hex32,
+    pub(super) verified: VerifiedRecord,
+    pub(super) verified_at_s: u64,
+    pub(super) last_seen_ns: u64,
+    pub(super) last_sent_ns: u64,
+    pub(super) hybrid_seen: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum VerifiedRecord {
+    Sas,
+    Camera,
+}
+
+/// Only what every version of the format has.
+#[derive(Deserialize)]
+struct AnyRecord {
+    version: u32,
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordError {
+    Corrupt,
+    Newer(u32),
+}
+
+impl RecordError {
+    pub(super) fn at(self, path: &Path) -> KeystoreError {
+        match self {
+            Self::Corrupt => KeystoreError::Corrupt { path: path.into() },
+            Self::Newer(version) => KeystoreError::Newer { path: path.into(), version },
+        }
+    }
+}
+
+/// The bytes of a file.
+pub(super) fn encode<R: Record>(record: &R) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(RECORD_BYTES_MAX));
+    serde_json::to_writer(&mut *bytes, record).expect("a record is plain data");
+    let sum = hex(&sha256(&[&bytes]));
+    bytes.push(b'\n');
+    bytes.extend_from_slice(&*sum);
+    bytes.push(b'\n');
+    assert!(bytes.len() <= RECORD_BYTES_MAX, "a record has a known greatest length");
+    bytes
+}
+
+/// The record in a file. The sum is checked first, so that a newer version is not taken for damage nor damage for a
+/// newer version.
+pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, RecordError> {
+    let text = bytes.strip_suffix(b"\n").ok_or(RecordError::Corrupt)?;
+    let at = text.iter().rposition(|&byte| byte == b'\n').ok_or(RecordError::Corrupt)?;
+    let (line, sum) = (&text[..at], &text[at + 1..]);
+    if *sum != *hex(&sha256(&[line])).as_slice() {
+        return Err(RecordError::Corrupt);
+    }
+    let any: AnyRecord = serde_json::from_slice(line).map_err(|_| RecordError::Corrupt)?;
+    if any.version > VERSION {
+        return Err(RecordError::Newer(any.version));
+    }
+    serde_json::from_slice(line).map_err(|_| RecordError::Corrupt)
+}
+
+impl From<&Identity> for IdentityRecord {
+    fn from(identity: &Identity) -> Self {
+        let device = identity.device_id().to_text();
+        Self { version: VERSION, device, secret: Hex32(identity.secret()) }
+    }
+}
+
+impl IdentityRecord {
+    pub(super) fn into_identity(self) -> Option<Identity> {
+        let identity = Identity::from_secret(&self.secret.0);
+        (identity.device_id().to_text() == self.device).then_some(identity)
+    }
+}
+
+impl From<&Relay> for RelayRecord {
+    fn from(relay: &Relay) -> Self {
+        let pins = match &relay.trust {
+            RelayTrust::Pins(pins) => pins.iter().map(|pin| Hex32(Zeroizing::new(*pin))).collect(),
+            RelayTrust::PublicCa => Vec::new(),
+        };
+        Self {
+            version: VERSION,
+            address: relay.address.clone(),
+            relay: relay.relay.to_text(),
+            pins,
+            account: relay.account.clone(),
+        }
+    }
+}
+
+impl RelayRecord {
+    pub(super) fn into_relay(self) -> Option<Relay> {
+        let trust = if self.pins.is_empty() {
+            RelayTrust::PublicCa
+        } else {
+            RelayTrust::Pins(self.pins.iter().map(|pin| *pin.0).collect())
+        };
+        let (address, account) = (self.address, self.account);
+        let relay = Relay { address, trust, relay: self.relay.parse().ok()?, account };
+        relay.check().is_ok().then_some(relay)
+    }
+}
+
+impl CountersRecord {
+    pub(super) fn new(failed_confirmations: u64) -> Self {
+        Self { version: VERSION, failed_confirmations }
+    }
+}
+
+impl From<&Peer> for PeerRecord {
+    fn from(peer: &Peer) -> Self {
+        peer.to_record(VERSION)
+    }
+}
+
+impl PeerRecord {
+    pub(super) fn into_peer(self) -> Option<Peer> {
+        Peer::from_record(self)
+    }
+}
+
+/// 32 bytes, in a file as 64 hexadecimal digits.
+pub(super) struct Hex32(pub(super) Zeroizing<[u8; 32]>);
+
+impl Serialize for Hex32 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = hex(&self.0);
+        serializer.serialize_str(std::str::from_utf8(&*digits).expect("digits are ASCII"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex32 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Hex32;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hex32, E> {
+                unhex(text).ok_or_else(|| E::custom("not 64 hexadecimal digits"))
+            }
+        }
+        deserializer.deserialize_str(Digits)
+    }
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+fn hex(bytes: &[u8; 32]) -> Zeroizing<[u8; 64]> {
+    let mut digits = Zeroizing::new([0; 64]);
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    digits
+}
+
+fn unhex(text: &str) -> Option<Hex32> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    let value = |digit| DIGITS.iter().position(|&known| known == digit);
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+    }
+    Some(Hex32(bytes))
+}

@@ -1,0 +1,188 @@
+//! The initiating side: HS1 out, HS2 in, HS3 out. In a pairing it is the joining device.
+
+use std::fmt;
+
+use hushwire_wire::id::DeviceId;
+use ml_kem::{B32, DecapsulationKey, MlKem768, Seed};
+use ml_kem::{Decapsulate, KeyExport};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::error::{HandshakeError, Refused};
+use super::message::{Hs1, Hs2, Hs3, KEM_KEY_LEN};
+use super::schedule::{BoxKey, Secrets, agree, commitment, early_secret, h1};
+use super::{Established, Role, Setup};
+use crate::identity::Identity;
+use crate::suite::Suite;
+use crate::suite::kdf::sha256;
+use crate::suite::random::{Random, draw};
+
+/// Begins handshakes.
+#[derive(Debug)]
+pub struct Initiator;
+
+/// HS1 has been sent; HS2 is due. Secrets zeroised on drop.
+pub struct AwaitHs2 {
+    setup: Setup,
+    suite: Suite,
+    ours: DeviceId,
+    time_ns: u64,
+    x25519: StaticSecret,
+    /// ML-KEM's d ‖ z; the decapsulation key is made from it again when it is needed, being 40 times larger.
+    kem_seed: Zeroizing<[u8; 64]>,
+    r_b: Zeroizing<[u8; 32]>,
+    h1: [u8; 32],
+}
+
+impl Initiator {
+    /// Begins a handshake and returns HS1's content.
+    ///
+    /// `now_ns` is the unix time; `last_ns` is the time of this device's last HS1 to this peer (0 for none). The
+    /// message carries `max(now, last + 1)`, which [`AwaitHs2::time_ns`] returns to be remembered.
+    ///
+    /// Randomness is drawn in this order: X25519 secret (32), ML-KEM seed (64, hybrid suites), r_B (32, pairing).
+    ///
+    /// # Errors
+    /// [`HandshakeError::Downgrade`] where the suite is below `setup.minimum`: our own fault.
+    pub fn start(
+        setup: Setup,
+        suite: Suite,
+        identity: &Identity,
+        now_ns: u64,
+        last_ns: u64,
+        random: &mut dyn Random,
+    ) -> Result<(AwaitHs2, Vec<u8>), HandshakeError> {
+        if !setup.minimum.admits(suite) {
+            return Err(HandshakeError::Downgrade { suite, minimum: setup.minimum });
+        }
+        let ours = identity.device_id();
+        let time_ns = now_ns.max(last_ns.saturating_add(1));
+        let x25519 = secret(random);
+        let mut kem_seed = Zeroizing::new([0; 64]);
+        let mut kem_key = [0; KEM_KEY_LEN];
+        if suite.is_hybrid() {
+            random.fill(kem_seed.as_mut());
+            kem_key.copy_from_slice(&decapsulation_key(&kem_seed).encapsulation_key().to_bytes());
+        }
+        let mut r_b = Zeroizing::new([0; 32]);
+        let mut committed = [0; 32];
+        if setup.psk.is_pairing() {
+            random.fill(r_b.as_mut());
+            committed = commitment(&r_b);
+        }
+        let hs1 = Hs1 {
+            suite,
+            class_max: setup.class_max,
+            time_ns,
+            initiator: ours,
+            responder: setup.peer,
+            commitment: committed,
+            x25519: PublicKey::from(&x25519).to_bytes(),
+            kem_key: suite.is_hybrid().then_some(&kem_key),
+        }
+        .encode();
+        let h1 = h1(&hs1);
+        Ok((AwaitHs2 { setup, suite, ours, time_ns, x25519, kem_seed, r_b, h1 }, hs1))
+    }
+}
+
+impl AwaitHs2 {
+    /// The monotone time in our HS1, unix nanoseconds: the next one must be later.
+    #[must_use]
+    pub const fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
+    /// Who is to answer.
+    #[must_use]
+    pub const fn peer(&self) -> DeviceId {
+        self.setup.peer
+    }
+
+    /// Takes HS2's content; returns the outcome and HS3's content, to be sent again until the peer's first frame
+    /// arrives.
+    ///
+    /// # Errors
+    /// See [`HandshakeError`]; the state comes back with it.
+    pub fn on_hs2(
+        self,
+        identity: &Identity,
+        content: &[u8],
+    ) -> Result<(Established, Vec<u8>), Refused<Self>> {
+        match self.finish(identity, content) {
+            Ok(done) => Ok(done),
+            Err(error) => Err(Refused::new(self, error)),
+        }
+    }
+
+    fn finish(
+        &self,
+        identity: &Identity,
+        content: &[u8],
+    ) -> Result<(Established, Vec<u8>), HandshakeError> {
+        assert_eq!(
+            identity.device_id(),
+            self.ours,
+            "a handshake ends with the identity it began with"
+        );
+        let hs2 = Hs2::decode(content)?;
+        if hs2.h1 != self.h1 {
+            return Err(HandshakeError::Stale);
+        }
+        if hs2.suite != self.suite {
+            return Err(HandshakeError::SuiteChanged { expected: self.suite, found: hs2.suite });
+        }
+        let x25519 = agree(&self.x25519, &hs2.x25519)?;
+        let mut kem = Zeroizing::new(Vec::new());
+        if let Some(ciphertext) = hs2.kem_ciphertext {
+            let mut shared = decapsulation_key(&self.kem_seed).decapsulate(&(*ciphertext).into());
+            kem.extend_from_slice(&shared);
+            shared.as_mut_slice().zeroize();
+        }
+        let early_secret = early_secret(self.setup.psk.as_bytes(), &kem, &x25519);
+        let h2 = sha256(&[&self.h1, hs2.head]);
+        let theirs = BoxKey {
+            side: Role::Responder,
+            suite: self.suite,
+            early_secret: &early_secret,
+            hash: &h2,
+        };
+        let r_a = Zeroizing::new(theirs.open(&self.setup.peer, hs2.sealed)?);
+        if !self.setup.psk.is_pairing() && *r_a != [0; 32] {
+            return Err(HandshakeError::Mode);
+        }
+        let h3 = sha256(&[&h2, &hs2.sealed]);
+        let ours = BoxKey { side: Role::Initiator, hash: &h3, ..theirs };
+        let sealed = ours.seal(identity, &self.r_b);
+        let h4 = sha256(&[&h3, &sealed]);
+        let hs3 = Hs3 { suite: self.suite, h1: self.h1, sealed }.encode();
+        let established = Established {
+            role: Role::Initiator,
+            suite: self.suite,
+            peer: self.setup.peer,
+            peer_class_max: hs2.class_max,
+            time_ns: self.time_ns,
+            secrets: Secrets { early_secret, h2, h4, r_a, r_b: self.r_b.clone() },
+        };
+        Ok((established, hs3))
+    }
+}
+
+impl fmt::Debug for AwaitHs2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AwaitHs2({:?}, {:?}, ..)", self.setup.peer, self.suite)
+    }
+}
+
+pub(super) fn secret(random: &mut dyn Random) -> StaticSecret {
+    StaticSecret::from(*Zeroizing::new(draw::<32>(random)))
+}
+
+fn decapsulation_key(seed: &[u8; 64]) -> DecapsulationKey<MlKem768> {
+    DecapsulationKey::from_seed(Seed::from(*seed))
+}
+
+/// 32 uniform bytes: FIPS 203's m, which `encapsulate_deterministic` takes as an argument.
+pub(super) fn kem_message(random: &mut dyn Random) -> B32 {
+    B32::from(draw::<32>(random))
+}
