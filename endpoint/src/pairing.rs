@@ -13,7 +13,14 @@
 //! ```
 //!
 //! How the code travelled is a type: only what a camera read ([`Qr`]) may skip the comparison, and the keystore
-//! takes nothing but [`Paired`].
+//! takes nothing but [`Paired`]. This does not compile:
+//!
+//! ```compile_fail,E0599
+//! # use hushwire::pairing::{Link, Paired, Unconfirmed};
+//! fn careless(by_link: Unconfirmed<Link>) -> Paired {
+//!     by_link.trust_camera()
+//! }
+//! ```
 
 mod join;
 mod offer;

@@ -186,3 +186,98 @@ fn decapsulation_key(seed: &[u8; 64]) -> DecapsulationKey<MlKem768> {
 pub(super) fn kem_message(random: &mut dyn Random) -> B32 {
     B32::from(draw::<32>(random))
 }
+
+/// What only a cheating holder of the pre-shared key can do.
+#[cfg(test)]
+mod tests {
+    use hushwire_wire::cell::Class;
+    use hushwire_wire::code::Secret;
+
+    use super::*;
+    use crate::suite::Minimum;
+    use crate::suite::handshake::{AwaitHs3, Responder};
+    use crate::suite::keys::{CodeKeys, PairKey, Psk};
+    use crate::suite::random::OsRandom;
+
+    fn alice() -> Identity {
+        Identity::from_secret(&[1; 32])
+    }
+
+    fn bob() -> Identity {
+        Identity::from_secret(&[2; 32])
+    }
+
+    fn mallory() -> Identity {
+        Identity::from_secret(&[3; 32])
+    }
+
+    fn code() -> Psk {
+        Psk::Pairing(CodeKeys::derive(&Secret::new([4; 16])))
+    }
+
+    fn pair_key() -> Psk {
+        Psk::Session(PairKey::new([5; 32]))
+    }
+
+    fn setup(peer: &Identity, psk: Psk) -> Setup {
+        Setup { peer: peer.device_id(), psk, minimum: Minimum::Any, class_max: Class::C7 }
+    }
+
+    /// A handshake in Alice's name up to HS2.
+    fn begun(psk: Psk) -> (AwaitHs2, AwaitHs3, Vec<u8>) {
+        let (random, suite) = (&mut OsRandom, Suite::ClassicalAes);
+        let to_bob = setup(&bob(), psk.clone());
+        let (state, hs1) = Initiator::start(to_bob, suite, &alice(), 7, 0, random).expect("HS1");
+        let from_alice = setup(&alice(), psk);
+        let (answer, hs2) = Responder::on_hs1(&from_alice, &bob(), &hs1, 0, random).expect("HS2");
+        (state, answer, hs2)
+    }
+
+    #[test]
+    fn an_initiator_that_is_not_whom_it_names_is_found_out() {
+        let (mut state, answer, hs2) = begun(pair_key());
+        state.ours = mallory().device_id();
+        let (_, hs3) = state.on_hs2(&mallory(), &hs2).expect("HS3");
+        let expected = alice().device_id();
+        let refused = answer.on_hs3(&hs3).unwrap_err();
+        assert_eq!(refused.error, HandshakeError::ForeignSignature { expected });
+    }
+
+    #[test]
+    fn a_responder_that_is_not_whom_it_names_is_found_out() {
+        let (random, suite) = (&mut OsRandom, Suite::ClassicalAes);
+        let to_mallory = setup(&mallory(), pair_key());
+        let (mut state, hs1) =
+            Initiator::start(to_mallory, suite, &alice(), 7, 0, random).expect("HS1");
+        // As if HS1 had named Bob: what the hashes cover is the same for both sides.
+        state.setup.peer = bob().device_id();
+        let from_alice = setup(&alice(), pair_key());
+        let (_, hs2) = Responder::on_hs1(&from_alice, &mallory(), &hs1, 0, random).expect("HS2");
+        let expected = bob().device_id();
+        let refused = state.on_hs2(&alice(), &hs2).unwrap_err();
+        assert_eq!(refused.error, HandshakeError::ForeignSignature { expected });
+    }
+
+    #[test]
+    fn an_initiator_cannot_change_its_mind_about_r_b() {
+        let (mut state, answer, hs2) = begun(code());
+        state.r_b[0] ^= 1;
+        let (_, hs3) = state.on_hs2(&alice(), &hs2).expect("HS3");
+        assert_eq!(answer.on_hs3(&hs3).unwrap_err().error, HandshakeError::Commitment);
+    }
+
+    #[test]
+    fn sessions_reveal_nothing() {
+        let (mut state, answer, hs2) = begun(pair_key());
+        state.r_b[0] = 1;
+        let (_, hs3) = state.on_hs2(&alice(), &hs2).expect("HS3");
+        assert_eq!(answer.on_hs3(&hs3).unwrap_err().error, HandshakeError::Mode);
+
+        // The same bytes as a code's secret: only what is revealed tells the two modes apart.
+        let Psk::Pairing(keys) = code() else { panic!("a code") };
+        let (mut state, _, hs2) = begun(code());
+        state.setup.psk = Psk::Session(PairKey::new(*keys.psk()));
+        let refused = state.on_hs2(&alice(), &hs2).unwrap_err();
+        assert_eq!(refused.error, HandshakeError::Mode);
+    }
+}

@@ -175,9 +175,11 @@ impl AwaitHs3 {
             hash: &self.h3,
         };
         let r_b = Zeroizing::new(theirs.open(&self.peer, hs3.sealed)?);
-        let kept = if self.pairing { commitment(&r_b) == self.committed } else { *r_b == [0; 32] };
-        if !kept {
+        if self.pairing && commitment(&r_b) != self.committed {
             return Err(HandshakeError::Commitment);
+        }
+        if !self.pairing && *r_b != [0; 32] {
+            return Err(HandshakeError::Mode);
         }
         Ok(Established {
             role: Role::Responder,

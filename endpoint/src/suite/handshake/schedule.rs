@@ -214,3 +214,64 @@ impl fmt::Debug for SessionKeys {
         write!(f, "SessionKeys({:?}, {:?}, ..)", self.role, self.suite)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(early_secret: &Key, suite: Suite) -> BoxKey<'_> {
+        BoxKey { side: Role::Initiator, suite, early_secret, hash: &[7; 32] }
+    }
+
+    /// Signature and MAC are checked one by one: neither covers for the other.
+    #[test]
+    fn a_box_with_a_right_signature_and_a_wrong_mac_is_refused() {
+        let identity = Identity::from_secret(&[1; 32]);
+        let device = identity.device_id();
+        let early_secret = Key::new([2; 32]);
+        for suite in Suite::ALL {
+            let ours = key(&early_secret, suite);
+            let sealed = ours.seal(&identity, &[9; 32]);
+            assert_eq!(ours.open(&device, sealed), Ok([9; 32]));
+
+            for (at, expect) in [
+                (PLAINTEXT_LEN - 1, HandshakeError::Finished),
+                (REVEAL_LEN, HandshakeError::ForeignSignature { expected: device }),
+                (0, HandshakeError::ForeignSignature { expected: device }),
+            ] {
+                let mut cheated = sealed;
+                let labels = Labels::of(ours.side);
+                let box_key = expand(&early_secret, labels.key, ours.hash);
+                let (plaintext, tag) = cheated.split_last_chunk_mut::<16>().expect("a tag");
+                let old = *tag;
+                let cheat = |plaintext: &mut [u8], tag: &mut [u8; 16]| match suite {
+                    Suite::HybridChaCha => {
+                        decrypt::<ChaCha20Poly1305>(&box_key, ours.hash, plaintext, &old)
+                            .expect("ours");
+                        plaintext[at] ^= 1;
+                        let new = encrypt::<ChaCha20Poly1305>(&box_key, ours.hash, plaintext);
+                        tag.copy_from_slice(&new);
+                    }
+                    Suite::HybridAes | Suite::ClassicalAes => {
+                        decrypt::<Aes256Gcm>(&box_key, ours.hash, plaintext, &old).expect("ours");
+                        plaintext[at] ^= 1;
+                        tag.copy_from_slice(&encrypt::<Aes256Gcm>(&box_key, ours.hash, plaintext));
+                    }
+                };
+                cheat(plaintext, tag);
+                assert_eq!(ours.open(&device, cheated), Err(expect), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_side_does_not_open_its_own_box_as_the_others() {
+        let identity = Identity::from_secret(&[1; 32]);
+        let early_secret = Key::new([2; 32]);
+        let ours = key(&early_secret, Suite::HybridAes);
+        let sealed = ours.seal(&identity, &[9; 32]);
+        let theirs = BoxKey { side: Role::Responder, ..ours };
+        let opened = theirs.open(&identity.device_id(), sealed);
+        assert_eq!(opened, Err(HandshakeError::Unauthentic));
+    }
+}
