@@ -30,12 +30,12 @@ impl Relay {
     /// The relay of an invite or a pairing code.
     #[must_use]
     pub fn new(relay: &RelayAddress, account: &str) -> Self {
-        let trust = match relay.trust {
+        let trust = match relay.trust() {
             Trust::Pin(pin) => RelayTrust::Pins(vec![pin]),
             Trust::PublicCa => RelayTrust::PublicCa,
         };
-        let address = relay.address.clone();
-        Self { address, trust, relay: relay.relay, account: account.into() }
+        let address = relay.address().to_owned();
+        Self { address, trust, relay: relay.relay(), account: account.into() }
     }
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
