@@ -49,7 +49,7 @@ fn paired(peer: &Identity, suite: Suite) -> Paired {
 }
 
 fn relay_address() -> RelayAddress {
-    RelayAddress { trust: Trust::Pin([7; 32]), relay: RelayId::new([8; 32]), address: "r:1".into() }
+    RelayAddress::new(Trust::Pin([7; 32]), RelayId::new([8; 32]), "r:1").expect("an address")
 }
 
 fn peer(number: u8) -> Identity {

@@ -12,7 +12,7 @@ use hushwire_wire::code::{PairCode, RelayAddress, Secret, Trust};
 use hushwire_wire::id::RelayId;
 
 fn relay() -> RelayAddress {
-    RelayAddress { trust: Trust::PublicCa, relay: RelayId::new([8; 32]), address: "r:4433".into() }
+    RelayAddress::new(Trust::PublicCa, RelayId::new([8; 32]), "r:4433").expect("an address")
 }
 
 fn offer() -> Offer<Link> {

@@ -189,11 +189,8 @@ fn whole_pairing() {
     let mut vectors = Vectors::default();
     vectors.title("a pairing as the relay sees it; code and sas are ASCII; random bytes: the handshake's, then the salt of the seal");
     identities(&mut vectors);
-    let relay = RelayAddress {
-        trust: Trust::Pin([7; 32]),
-        relay: RelayId::new([8; 32]),
-        address: "r:4433".into(),
-    };
+    let relay = RelayAddress::new(Trust::Pin([7; 32]), RelayId::new([8; 32]), "r:4433");
+    let relay = relay.expect("an address");
     let mut random = Replay::new("offer");
     let offer: Offer<Link> = Offer::new(&bob(), relay, Terms::default(), &mut random);
     vectors.add("code_secret", &random.drawn);
