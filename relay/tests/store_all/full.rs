@@ -171,7 +171,11 @@ fn child_full_disk() {
 fn a_read_only_file_system_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let child = "full::child_read_only";
-    if !in_a_small_file_system(child, directory.path(), r#"mount -o remount,ro "$1""#) {
+    if !in_a_small_file_system(
+        child,
+        directory.path(),
+        r#"mount -t tmpfs -o remount,ro tmpfs "$1""#,
+    ) {
         use std::os::unix::fs::PermissionsExt;
         // Without mounts, a directory that cannot be written comes closest.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o500)).unwrap();
