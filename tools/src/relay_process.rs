@@ -39,6 +39,7 @@ impl Options {
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let limits = [
+            "connections_max = 8192",
             "handshakes_per_s = 100000",
             "cells_per_s = 10000000",
             "bytes_per_s = 1099511627776",

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use hushwire::identity::Identity;
-use hushwire::suite::OsRandom;
+use hushwire::suite::random::OsRandom;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind};
 use hushwire_wire::control::{Control, ErrorCode, Request, RequestId, Undelivered};
 use hushwire_wire::id::{ChannelId, DeviceId};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hushwire::identity::{Identity, hello_proof};
-use hushwire::suite::OsRandom;
+use hushwire::suite::random::OsRandom;
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, LaneCounters, set_counter};
 use hushwire_wire::code::Invite;
