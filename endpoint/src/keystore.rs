@@ -153,7 +153,7 @@ impl Keystore {
     /// times begin anew; that it has used a hybrid suite stays known. `now_s` is the unix time.
     ///
     /// # Errors
-    /// [`KeystoreError::Invalid`] where the name is empty, longer than 64 bytes, holds control characters or belongs
+    /// [`KeystoreError::Invalid`] where the name is empty, longer than 64 bytes, could steer a terminal or belongs
     /// to another peer, or where there are [`PEERS_MAX`]; see [`KeystoreError`].
     pub fn add_peer(
         &mut self,

@@ -2,6 +2,7 @@
 
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::NAME_BYTES_MAX;
+use hushwire_wire::text::plain;
 use zeroize::Zeroizing;
 
 use super::record::{Hex32, PeerRecord, VerifiedRecord};
@@ -39,8 +40,8 @@ impl Peer {
     pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             Err("a peer's name has 1 to 64 bytes")
-        } else if name.chars().any(char::is_control) {
-            Err("a peer's name holds no control characters")
+        } else if plain(name, NAME_BYTES_MAX) != name {
+            Err("a peer's name holds no control or direction characters")
         } else {
             Ok(())
         }

@@ -1,8 +1,9 @@
 //! The relay a device is enrolled at.
 
-use hushwire_wire::code::{RelayAddress, Trust};
+use hushwire_wire::code::{CodeError, RelayAddress, Trust};
 use hushwire_wire::id::RelayId;
-use hushwire_wire::limits::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, PINS_MAX};
+use hushwire_wire::limits::{NAME_BYTES_MAX, PINS_MAX};
+use hushwire_wire::text::plain;
 
 /// How a relay is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,24 +35,29 @@ impl Relay {
             Trust::Pin(pin) => RelayTrust::Pins(vec![pin]),
             Trust::PublicCa => RelayTrust::PublicCa,
         };
-        let address = relay.address().to_owned();
+        let address = relay.address().into();
         Self { address, trust, relay: relay.relay(), account: account.into() }
     }
 
+    /// The same rules as for an invite, for every pin.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let address_fits = !self.address.is_empty() && self.address.len() <= ADDRESS_BYTES_MAX;
-        let pins_fit = match &self.trust {
-            RelayTrust::Pins(pins) => (1..=PINS_MAX).contains(&pins.len()),
-            RelayTrust::PublicCa => true,
+        let fits = |trust| RelayAddress::new(trust, self.relay, &self.address);
+        let checked = match &self.trust {
+            RelayTrust::Pins(pins) if !(1..=PINS_MAX).contains(&pins.len()) => {
+                return Err("a relay has 1 to 4 pins");
+            }
+            RelayTrust::Pins(pins) => {
+                pins.iter().try_for_each(|pin| fits(Trust::Pin(*pin)).map(drop))
+            }
+            RelayTrust::PublicCa => fits(Trust::PublicCa).map(drop),
         };
-        if !address_fits {
-            Err("a relay's address has 1 to 255 bytes")
-        } else if !pins_fit {
-            Err("a relay has 1 to 4 pins")
-        } else if self.account.len() > NAME_BYTES_MAX {
-            Err("an account's label has at most 64 bytes")
-        } else {
-            Ok(())
+        match checked {
+            Err(CodeError::Pin) => Err("a relay's pin is not all zeros"),
+            Err(_) => Err("a relay's address is host:port in at most 255 printable characters"),
+            Ok(()) if plain(&self.account, NAME_BYTES_MAX) != self.account => {
+                Err("an account's label has at most 64 bytes and no control characters")
+            }
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -157,7 +157,7 @@ fn peers_are_renamed_and_forgotten() {
     let (two, three) = (peer(2).device_id(), peer(3).device_id());
     keystore.add_peer(&paired(&peer(2), Suite::HybridAes), "two", 0).expect("stored");
     keystore.add_peer(&paired(&peer(3), Suite::HybridAes), "three", 0).expect("stored");
-    for name in ["", "two", "a\nb", &"x".repeat(65)] {
+    for name in ["", "two", "a\nb", "a\u{202e}b", &"x".repeat(65)] {
         let refused = keystore.rename_peer(&three, name);
         assert!(matches!(refused, Err(KeystoreError::Invalid(_))), "{name:?}");
     }
@@ -181,7 +181,10 @@ fn relays_out_of_range_are_refused() {
         (Relay { address: String::new(), ..relay.clone() }, "address"),
         (Relay { address: "x".repeat(256), ..relay.clone() }, "address"),
         (Relay { trust: RelayTrust::Pins(vec![]), ..relay.clone() }, "pins"),
-        (Relay { trust: RelayTrust::Pins(vec![[0; 32]; 5]), ..relay.clone() }, "pins"),
+        (Relay { trust: RelayTrust::Pins(vec![[7; 32]; 5]), ..relay.clone() }, "pins"),
+        (Relay { trust: RelayTrust::Pins(vec![[7; 32], [0; 32]]), ..relay.clone() }, "zeros"),
+        (Relay { address: "no port".into(), ..relay.clone() }, "address"),
+        (Relay { account: "\u{1b}[2J".into(), ..relay.clone() }, "label"),
         (Relay { account: "x".repeat(65), ..relay.clone() }, "label"),
     ] {
         let refused = keystore.set_relay(wrong).unwrap_err().to_string();
