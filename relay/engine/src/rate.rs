@@ -17,8 +17,8 @@ pub(crate) struct Tariff {
 
 impl Tariff {
     pub(crate) fn new(limits: &EngineLimits) -> Self {
-        let class_nanos = Class::ALL
-            .map(|class| (class.cell_len() as u64 * SECOND_NANOS).div_ceil(limits.bytes_per_s));
+        let class_nanos =
+            Class::ALL.map(|class| class.cell_len() as u64 * SECOND_NANOS / limits.bytes_per_s);
         Self {
             cell_nanos: SECOND_NANOS / u64::from(limits.cells_per_s),
             class_nanos,
@@ -156,8 +156,8 @@ mod tests {
         };
         check(Class::C0, 4_000, 2_000);
         check(Class::C5, 4_000, 2_000);
-        check(Class::C6, 2_047, 1_024);
-        check(Class::C7, 1_023, 512);
+        check(Class::C6, 2_048, 1_024);
+        check(Class::C7, 1_024, 512);
     }
 
     #[test]
