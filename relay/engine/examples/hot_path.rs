@@ -51,12 +51,11 @@ fn measure(connections: u32, run: u64, peers: usize) -> f64 {
                 let header: [u8; HEADER_LEN] = std::hint::black_box(header);
                 let header = Header::decode(&header).expect("well formed");
                 from.sent[0] += 1;
-                match engine.handle_cell(from.conn[0], &header, now) {
-                    Verdict::Forward { to, stage: Stage::Sealed } => {
-                        drained.push((to, EngineLimits::sealed_len(header.class)));
-                    }
-                    other => panic!("a cell was not forwarded at once: {other:?}"),
-                }
+                let verdict = engine.handle_cell(from.conn[0], &header, now);
+                let Verdict::Forward { to, stage: Stage::Sealed } = verdict else {
+                    panic!("a cell was not forwarded at once: {verdict:?}")
+                };
+                drained.push((to, EngineLimits::sealed_len(header.class)));
             }
             cells += run;
             for (to, bytes) in drained.drain(..) {

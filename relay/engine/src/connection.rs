@@ -43,10 +43,7 @@ impl Connection {
     }
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all connections are members, and a cell must not follow one more pointer"
-)]
+/// Nearly all connections are members, and a cell must not follow one more pointer: nothing is boxed.
 pub(crate) enum State {
     Fresh(Fresh),
     Asking(Asking),
@@ -121,7 +118,8 @@ pub(crate) struct Outlet {
     /// It could not hold one more control message: it will be closed.
     pub(crate) overflowed: bool,
     pub(crate) queue: Queue,
-    pub(crate) backlog: Option<Box<VecDeque<Control>>>,
+    /// Control messages that wait; without memory of its own while empty.
+    pub(crate) backlog: VecDeque<Control>,
     pub(crate) slots: Option<Box<Slotted>>,
 }
 
@@ -136,28 +134,29 @@ pub(crate) struct Slotted {
 
 impl Outlet {
     fn new() -> Self {
-        Self { sealed: 0, overflowed: false, queue: Queue::new(), backlog: None, slots: None }
+        Self {
+            sealed: 0,
+            overflowed: false,
+            queue: Queue::new(),
+            backlog: VecDeque::new(),
+            slots: None,
+        }
     }
 
     /// Whether a cell may be sealed at once without overtaking another or leaving outside a slot.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
-        self.queue.cells() == 0 && self.backlog.is_none() && self.slots.is_none()
+        self.queue.cells() == 0 && self.backlog.is_empty() && self.slots.is_none()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.cells() == 0 && self.backlog.is_none()
-    }
-
-    pub(crate) fn backlog_len(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.len())
+        self.queue.cells() == 0 && self.backlog.is_empty()
     }
 
     pub(crate) fn pop_backlog(&mut self) -> Option<Control> {
-        let backlog = self.backlog.as_mut()?;
-        let control = backlog.pop_front();
-        if backlog.is_empty() {
-            self.backlog = None;
+        let control = self.backlog.pop_front();
+        if self.backlog.is_empty() {
+            self.backlog = VecDeque::new();
         }
         control
     }

@@ -153,10 +153,8 @@ impl Engine {
         why: Why,
         now: Time,
     ) {
-        let wait_ms = match why {
-            Why::Busy | Why::Draining => Some(self.reconnect_after_ms()),
-            _ => None,
-        };
+        let is_passing = matches!(why, Why::Busy | Why::Draining);
+        let wait_ms = is_passing.then(|| self.reconnect_after_ms());
         let sentence = String::from(sentence);
         self.send(conn, Control::Error { id: None, code, sentence, wait_ms });
         self.close(conn, why, now);

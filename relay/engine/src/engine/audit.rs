@@ -29,7 +29,7 @@ impl Engine {
         assert_eq!(self.pool.cells(), sum(|c| c.outlet.queue.cells() as usize));
         let (share_bytes, share_bytes_sum) = self.pool.audit_shares();
         assert_eq!(share_bytes_sum, self.pool.bytes(), "each waiting byte is somebody's");
-        assert_eq!(self.backlogged, sum(|c| c.outlet.backlog_len()));
+        assert_eq!(self.backlogged, sum(|c| c.outlet.backlog.len()));
         assert_eq!(self.slotted, all().filter(|c| c.outlet.slots.is_some()).count());
         let is_admission = |pending: &&Pending| matches!(pending, Pending::Admission { .. });
         let admissions_pending = self.pending.values().filter(is_admission).count();
@@ -43,7 +43,7 @@ impl Engine {
             share_bytes: share_bytes as usize,
             pool_bytes: self.pool.bytes(),
             pool_cells: self.pool.cells(),
-            backlog: largest(|c| c.outlet.backlog_len()),
+            backlog: largest(|c| c.outlet.backlog.len()),
             backlog_shard: self.backlogged,
             grants: members().map(|member| member.grants.len()).max().unwrap_or(0),
             absent_devices,

@@ -76,17 +76,15 @@ impl Engine {
             }
             Target::Local { to, epoch } => {
                 let len = sealed_len(header.class);
-                match self.connections.get_mut(to) {
-                    Some(Connection { outlet, state: State::Member(peer), .. })
-                        if peer.epoch == epoch =>
-                    {
-                        if outlet.is_direct() && outlet.sealed + len <= self.sealed_cells_max {
-                            outlet.sealed += len;
-                            self.counters.cells_out += 1;
-                            return Verdict::Forward { to, stage: Stage::Sealed };
-                        }
-                    }
-                    _ => {}
+                if let Some(Connection { outlet, state: State::Member(peer), .. }) =
+                    self.connections.get_mut(to)
+                    && peer.epoch == epoch
+                    && outlet.is_direct()
+                    && outlet.sealed + len <= self.sealed_cells_max
+                {
+                    outlet.sealed += len;
+                    self.counters.cells_out += 1;
+                    return Verdict::Forward { to, stage: Stage::Sealed };
                 }
                 self.route(conn, header, origin, now)
             }

@@ -1,6 +1,8 @@
 //! How a connection ends. Closing is a state: the last words are sent first, and the connection is gone
 //! only when the I/O layer says so.
 
+use alloc::collections::VecDeque;
+
 use hushwire_wire::control::Undelivered;
 
 use super::Engine;
@@ -32,7 +34,7 @@ impl Engine {
     pub(super) fn forget(&mut self, conn: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(conn)?;
         self.wheel.disarm(conn.index);
-        self.backlogged -= connection.outlet.backlog_len();
+        self.backlogged -= connection.outlet.backlog.len();
         self.slotted -= usize::from(connection.outlet.slots.is_some());
         match connection.state {
             State::Fresh(_) | State::Asking(_) => self.unauthenticated -= 1,
@@ -57,8 +59,8 @@ impl Engine {
         closing.announced = true;
         let why = closing.why;
         let mut queue = core::mem::replace(&mut connection.outlet.queue, Queue::new());
-        self.backlogged -= connection.outlet.backlog_len();
-        connection.outlet.backlog = None;
+        self.backlogged -= connection.outlet.backlog.len();
+        connection.outlet.backlog = VecDeque::new();
         self.wheel.disarm(conn.index);
         self.drop_queue(&mut queue, false, now);
         self.commands.push_back(Command::Close { conn, after_flush: false, why });

@@ -1,7 +1,6 @@
 //! What leaves by a connection: the sealed and the queued stage, control messages, slots.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use core::cmp::Reverse;
 
 use hushwire_wire::cell::Class;
@@ -80,7 +79,7 @@ impl Engine {
             true => class.cell_len(),
             false => sealed_len(class) as usize,
         };
-        let control = connection.outlet.backlog.as_ref().and_then(|backlog| backlog.front());
+        let control = connection.outlet.backlog.front();
         let control = control.map(class_of).filter(|&class| len(class) <= for_control);
         let cell = self.pool.front(queue).filter(|&class| len(class) <= for_cells);
         let outlet = &mut connection.outlet;
@@ -180,7 +179,7 @@ impl Engine {
         if is_over {
             return;
         }
-        if outlet.backlog.is_none() && outlet.slots.is_none() {
+        if outlet.backlog.is_empty() && outlet.slots.is_none() {
             let len = sealed_len(class_of(&control));
             if outlet.sealed + len <= self.config.limits.sealed_bytes_max {
                 outlet.sealed += len;
@@ -189,15 +188,14 @@ impl Engine {
                 return;
             }
         }
-        if outlet.backlog_len() >= CONTROL_BACKLOG_MAX
+        if outlet.backlog.len() >= CONTROL_BACKLOG_MAX
             || self.backlogged >= CONTROL_BACKLOG_SHARD_MAX
         {
             outlet.overflowed = true;
             self.overflowed.push_back(conn);
             return;
         }
-        let backlog = outlet.backlog.get_or_insert_with(|| Box::new(VecDeque::new()));
-        backlog.push_back(control);
+        outlet.backlog.push_back(control);
         self.backlogged += 1;
     }
 

@@ -2,6 +2,7 @@
 //! operations are counted whatever shards its devices live on; that shard asks the store, or the home of
 //! a rendezvous, and the answer comes back to the device's home.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
@@ -121,7 +122,7 @@ impl Engine {
     /// At the home of the asker's account.
     pub(super) fn begin(&mut self, asker: Asker, request: Request, now: Time) {
         if let Err(refusal) = self.count_operation(&asker, &request, now) {
-            self.answer(asker, refusal, None, now);
+            self.answer(asker, *refusal, None, now);
             return;
         }
         let Asker { account, device: me, .. } = asker;
@@ -265,21 +266,23 @@ impl Engine {
         asker: &Asker,
         request: &Request,
         now: Time,
-    ) -> Result<(), Control> {
+    ) -> Result<(), Box<Control>> {
         let (operations, joins) =
             (self.config.limits.operations_per_minute, self.config.limits.pair_joins_per_minute);
         let until = now.after_millis(MINUTE_MS);
         let Some(usage) = self.accounts.entry(asker.account, Usage::default(), until, now) else {
             let sentence = "the relay serves too many accounts at once";
-            return Err(error(asker.id, ErrorCode::Busy, sentence, Some(1_000)));
+            return Err(Box::new(error(asker.id, ErrorCode::Busy, sentence, Some(1_000))));
         };
         let limited = |max: u32, what: &str| {
             let sentence = format!("more than {max} {what} a minute");
-            move |wait_ms| Control::Error {
-                id: Some(asker.id),
-                code: ErrorCode::RateLimited,
-                sentence,
-                wait_ms: Some(wait_ms),
+            move |wait_ms| {
+                Box::new(Control::Error {
+                    id: Some(asker.id),
+                    code: ErrorCode::RateLimited,
+                    sentence,
+                    wait_ms: Some(wait_ms),
+                })
             }
         };
         if let Request::PairJoin { .. } = request {

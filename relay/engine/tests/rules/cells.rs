@@ -160,15 +160,15 @@ fn a_device_over_its_rate_hears_busy_for_each_cell_and_once_a_second_which_limit
             matches!(control, Control::Undeliverable { reason: Undelivered::Busy, .. })
         };
         assert_eq!(said.iter().filter(busy).count(), 3, "{said:?}");
-        let told: Vec<_> = said
-            .iter()
-            .filter_map(|control| match control {
-                Control::Error { code: ErrorCode::RateLimited, sentence, wait_ms, .. } => {
-                    Some((sentence, wait_ms.expect("a wait")))
-                }
-                _ => None,
-            })
-            .collect();
+        let limit_told = |control: &Control| {
+            if let Control::Error { code: ErrorCode::RateLimited, sentence, wait_ms, .. } = control
+            {
+                Some((sentence.clone(), wait_ms.expect("a wait")))
+            } else {
+                None
+            }
+        };
+        let told: Vec<_> = said.iter().filter_map(limit_told).collect();
         let [(sentence, wait_ms)] = told.as_slice() else { panic!("{said:?}") };
         assert!(sentence.contains(limit), "{sentence}");
         desk.advance(u64::from(*wait_ms));

@@ -202,13 +202,12 @@ impl Desk {
     pub(crate) fn send_header(&mut self, from: &mut Peer, header: &Header) -> Fate {
         from.sent[header.lane as usize] += 1;
         let verdict = self.cell(from.at, header);
-        let fate = match verdict {
-            Verdict::Port { to, envelope } => {
-                let now = self.now;
-                let verdict = self.engine(to).handle_arrival(&envelope, now);
-                self.settle(to, verdict, header.class)
-            }
-            other => self.settle(from.at.shard, other, header.class),
+        let fate = if let Verdict::Port { to, envelope } = verdict {
+            let now = self.now;
+            let verdict = self.engine(to).handle_arrival(&envelope, now);
+            self.settle(to, verdict, header.class)
+        } else {
+            self.settle(from.at.shard, verdict, header.class)
         };
         self.run(None);
         fate
@@ -239,9 +238,12 @@ impl Desk {
 
     /// The reports among it.
     pub(crate) fn reports(&mut self, peer: &Peer) -> Vec<(u8, u64, Undelivered)> {
-        let report = |control| match control {
-            Control::Undeliverable { lane, counter, reason } => Some((lane, counter, reason)),
-            _ => None,
+        let report = |control| {
+            if let Control::Undeliverable { lane, counter, reason } = control {
+                Some((lane, counter, reason))
+            } else {
+                None
+            }
         };
         self.hear(peer.at).into_iter().filter_map(report).collect()
     }
