@@ -44,7 +44,8 @@ impl Engine {
     }
 
     /// Ends a connection once what waits for it in control has been sealed; when the relay stops, what
-    /// waits in cells as well. Else its queued cells are reported now.
+    /// waits in cells as well. Else its queued cells are reported now. Under constant cover only the last
+    /// word is sent, so that its end takes one slot whatever waited.
     pub(super) fn close(&mut self, conn: ConnId, why: Why, now: Time) {
         if self.begin_closing(conn, why, now) {
             self.announce(conn);
@@ -82,8 +83,14 @@ impl Engine {
                 false
             }
             State::Member(member) => {
-                if why != Why::Draining {
-                    core::mem::swap(&mut queue, &mut connection.outlet.queue);
+                let outlet = &mut connection.outlet;
+                if why != Why::Draining || outlet.slots.is_some() {
+                    core::mem::swap(&mut queue, &mut outlet.queue);
+                }
+                if outlet.slots.is_some() {
+                    let last_word = outlet.backlog.pop_back();
+                    self.backlogged -= outlet.backlog.len();
+                    outlet.backlog = last_word.into_iter().collect();
                 }
                 self.leave(conn, &member, now);
                 member.hidden

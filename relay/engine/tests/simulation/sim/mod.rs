@@ -1,0 +1,87 @@
+//! Many engines, devices, a store and a network from one seed, in one thread.
+//!
+//! The network delays, reorders between connections, cuts and floods; readers stop; the store answers
+//! late, not at all, or about a past that is over; the mesh is short of room. While a run goes on, checkers
+//! look on:
+//!
+//! * *bounded*: after every event each queue of each engine is within its number;
+//! * *no bleed*: a cell reaches its own recipient only, by its own slot, and never a stranger;
+//! * *accounted*: every cell that was sent is delivered, reported or refused once, never twice, unless the
+//!   connection of its sender or its recipient died;
+//! * *unobservable*: under constant cover, one seed with and without payload shows an observer the same
+//!   times, sizes and directions.
+//!
+//! A run is a pure function of its seed and its plan, so that a seed that fails can be played again.
+
+mod device;
+mod io;
+mod ledger;
+mod network;
+mod plan;
+mod random;
+mod store;
+mod world;
+
+pub(crate) use plan::{Fault, Plan};
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) events: u64,
+    pub(crate) sent: u64,
+    pub(crate) delivered: u64,
+    pub(crate) reported: u64,
+    pub(crate) queued: u64,
+    pub(crate) crossed: u64,
+    pub(crate) handed_over: u64,
+    pub(crate) covers: u64,
+    /// Hash of everything an observer of all links saw.
+    pub(crate) trace: u64,
+    /// Number of things it saw.
+    pub(crate) seen: u64,
+}
+
+impl Summary {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.reported += other.reported;
+        self.queued += other.queued;
+        self.crossed += other.crossed;
+        self.handed_over += other.handed_over;
+        self.covers += other.covers;
+        self.seen += other.seen;
+        self.trace ^= other.trace.rotate_left(1);
+    }
+}
+
+/// What a checker found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) checker: &'static str,
+    pub(crate) what: String,
+}
+
+/// Plays one plan.
+pub(crate) fn play(plan: Plan) -> Result<Summary, Violation> {
+    world::World::new(plan).play()
+}
+
+/// Plays one seed with and without payload and compares what an observer saw.
+pub(crate) fn play_unobservable(seed: u64, fault: Fault) -> Result<Summary, Violation> {
+    let with = play(Plan::constant(seed, true, fault))?;
+    let without = play(Plan::constant(seed, false, fault))?;
+    if (with.trace, with.seen) != (without.trace, without.seen) {
+        let what = format!("{} things were seen with payload, {} without", with.seen, without.seen);
+        return Err(Violation { checker: "unobservable", what });
+    }
+    Ok(with)
+}
+
+/// Plays everything one seed stands for.
+pub(crate) fn play_seed(seed: u64) -> Result<Summary, Violation> {
+    let mut summary = play(Plan::open(seed, Fault::None))?;
+    summary.add(&play_unobservable(seed, Fault::None)?);
+    Ok(summary)
+}
