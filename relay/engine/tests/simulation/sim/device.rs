@@ -160,7 +160,10 @@ impl World {
     fn request(&mut self, number: DeviceNumber, link: LinkId) -> Option<Piece> {
         let other = self.devices[number].payload.below(self.plan.devices as u64) as DeviceNumber;
         let device = self.devices[other].id;
-        let request = match self.devices[number].payload.below(20) {
+        // What changes a row makes a concurrent admission read it again: that shows, before the cover
+        // begins.
+        let first = if self.plan.slots.is_some() { 11 } else { 0 };
+        let request = match self.devices[number].payload.between(first, 19) {
             0..=5 => {
                 self.ledger.let_in.insert((number, other));
                 Request::Grant { device }
@@ -183,7 +186,7 @@ impl World {
                 }
                 Request::PairJoin { tag }
             }
-            17 if other % 4 == 3 && self.plan.slots.is_none() => {
+            17 if other % 4 == 3 && first == 0 => {
                 // Its account may find it gone: reports are then refusals, and may meet silence.
                 self.ledger.hidden.insert(other);
                 Request::Revoke { device }
@@ -213,7 +216,7 @@ impl World {
         let from = &mut self.links[link];
         let arrival = (self.now + from.up.between(1, self.plan.delay_nanos)).max(from.up_last + 1);
         from.up_last = arrival;
-        self.observer.see(self.now, link, true, len_of(&unit));
+        self.see(link, true, len_of(&unit));
         self.schedule(arrival, Event::Up(link, unit));
     }
 

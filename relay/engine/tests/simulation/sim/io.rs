@@ -136,7 +136,7 @@ impl World {
         if let Verdict::Forward { to, stage: Stage::Sealed } = verdict {
             here.verdicts += 1;
             let other = here.links.keys().find(|&&conn| conn != to);
-            if let Some(&to) = other.filter(|_| broken && here.verdicts % 7 == 0) {
+            if let Some(&to) = other.filter(|_| broken && here.verdicts.is_multiple_of(7)) {
                 return Verdict::Forward { to, stage: Stage::Sealed };
             }
         }
@@ -160,7 +160,7 @@ impl World {
         }
         if let Some(link) = link.filter(|_| fault == Fault::EagerCell) {
             let bytes = self.ledger.cell(cell).class.cell_len();
-            self.observer.see(self.now, link, false, bytes);
+            self.see(link, false, bytes);
         }
     }
 
@@ -214,7 +214,7 @@ impl World {
             drained += charged;
             let arrival = (now + to.down.between(1, delay)).max(to.down_last + 1);
             to.down_last = arrival;
-            self.observer.see(now, link, false, len_of(&unit));
+            self.see(link, false, len_of(&unit));
             self.schedule(arrival, Event::Down(link, unit));
         }
         let conn = self.resolve(at);
@@ -323,17 +323,18 @@ impl World {
         let Some(&link) = here.links.get(&at.conn) else { return };
         let is_report = matches!(control, Control::Undeliverable { .. });
         here.reports += u64::from(is_report);
-        let is_hit = is_report && here.reports % 5 == 0;
+        let is_hit = is_report && here.reports.is_multiple_of(5);
         let is_welcome = matches!(control, Control::Welcome(_));
         let piece = control_piece(control);
         let charged = EngineLimits::sealed_len(piece.header.class);
-        match fault {
-            Fault::LostReport if is_hit => self.put_out(link, Vec::new(), charged),
-            Fault::DoubledReport if is_hit => {
-                self.put_out(link, vec![piece.clone(), piece], charged);
-            }
-            _ => self.put_out(link, vec![piece], charged),
-        }
+        let unit = if is_hit && fault == Fault::LostReport {
+            Vec::new()
+        } else if is_hit && fault == Fault::DoubledReport {
+            vec![piece.clone(), piece]
+        } else {
+            vec![piece]
+        };
+        self.put_out(link, unit, charged);
         if let Some((class, interval_nanos)) = self.plan.slots.filter(|_| is_welcome) {
             let (slots, now) = (Some(Slots { class, interval_nanos }), self.time());
             self.shard(at.shard).engine.set_slots(at.conn, slots, now);
@@ -365,7 +366,7 @@ impl World {
         to.output.clear();
         let arrival = to.down_last.max(self.now) + 1;
         self.shard(at.shard).engine.handle_closed(at.conn, now);
-        self.observer.see(self.now, link, false, 0);
+        self.see(link, false, 0);
         self.schedule(arrival, Event::Ended(link));
     }
 

@@ -127,20 +127,14 @@ impl Link {
     }
 }
 
-/// Sees time, link, direction and size of everything that crosses a link.
-#[derive(Default)]
-pub(crate) struct Observer {
-    pub(crate) trace: u64,
-    pub(crate) seen: u64,
-}
-
-impl Observer {
-    pub(crate) fn see(&mut self, now: u64, link: LinkId, is_up: bool, bytes: usize) {
-        self.seen += 1;
-        for word in [now, link as u64, u64::from(is_up), bytes as u64] {
-            self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-        }
-    }
+/// Something that an observer of all links sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) nanos: u64,
+    pub(crate) link: LinkId,
+    pub(crate) is_up: bool,
+    /// Zero for the end of a connection.
+    pub(crate) bytes: usize,
 }
 
 pub(crate) fn len_of(unit: &Unit) -> usize {

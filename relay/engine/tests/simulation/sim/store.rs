@@ -21,8 +21,13 @@ struct Row {
 }
 
 impl Store {
-    pub(crate) fn enrol(&mut self, device: DeviceId, account: AccountId) {
-        let row = Row { account, hidden: false, revoked: false, grants: BTreeSet::new() };
+    pub(crate) fn enrol(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        grants: BTreeSet<DeviceId>,
+    ) {
+        let row = Row { account, hidden: false, revoked: false, grants };
         self.rows.insert(device, row);
     }
 

@@ -12,12 +12,12 @@ use hushwire_engine::{
     Config, ConnId, Engine, Envelope, PortMessage, ShardId, StoreAnswer, StoreQuestion, Ticket,
     Time, command::HandedOver,
 };
-use hushwire_wire::id::{AccountId, DeviceId, RelayId};
+use hushwire_wire::id::{AccountId, RelayId};
 use hushwire_wire::limits as wire;
 
 use super::device::Device;
 use super::ledger::{CellId, DeviceNumber, Ledger, LinkId};
-use super::network::{At, Link, Observer, Unit};
+use super::network::{At, Link, Seen, Unit};
 use super::plan::{Fault, Plan, SECOND};
 use super::random::Random;
 use super::store::Store;
@@ -79,7 +79,7 @@ pub(crate) struct World {
     pub(crate) links: Vec<Link>,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
-    pub(crate) observer: Observer,
+    pub(crate) seen: Vec<Seen>,
     pub(crate) mesh: Random,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -98,7 +98,7 @@ impl World {
             devices: Vec::new(),
             links: Vec::new(),
             ledger: Ledger::default(),
-            observer: Observer::default(),
+            seen: Vec::new(),
             mesh: Random::new(plan.seed, 4),
             events: BTreeMap::new(),
             next_event: 0,
@@ -108,7 +108,10 @@ impl World {
         };
         for (number, &account) in accounts.iter().enumerate() {
             let device = Device::new(number, plan.seed);
-            store.enrol(device.id, AccountId::new([account + 1; 16]));
+            let granted = random.below(plan.devices as u64) as DeviceNumber;
+            world.ledger.let_in.insert((number, granted));
+            let grants = [Device::new(granted, plan.seed).id].into();
+            store.enrol(device.id, AccountId::new([account + 1; 16]), grants);
             world.devices.push(device);
             let start = world.now + random.below(SECOND);
             world.schedule(start, Event::Act(number));
@@ -117,7 +120,8 @@ impl World {
         world
     }
 
-    pub(crate) fn play(mut self) -> Result<Summary, Violation> {
+    /// Plays to the end: what it came to, and what was seen.
+    pub(crate) fn play(mut self) -> Result<(Summary, Vec<Seen>), Violation> {
         let end = self.now + self.plan.acting_nanos + self.plan.settling_nanos;
         if self.plan.drains {
             let drained = end - self.plan.settling_nanos / 2;
@@ -145,7 +149,8 @@ impl World {
             }
             self.check_bounds()?;
         }
-        self.close()
+        let summary = self.close()?;
+        Ok((summary, self.seen))
     }
 
     pub(crate) fn schedule(&mut self, at: u64, event: Event) {
@@ -158,16 +163,16 @@ impl World {
         self.now < SECOND + self.plan.acting_nanos
     }
 
+    pub(crate) fn see(&mut self, link: LinkId, is_up: bool, bytes: usize) {
+        self.seen.push(Seen { nanos: self.now, link, is_up, bytes });
+    }
+
     pub(crate) fn time(&self) -> Time {
         Time::from_nanos(self.now)
     }
 
     pub(crate) fn shard(&mut self, shard: ShardId) -> &mut Shard {
         &mut self.shards[usize::from(shard.0)]
-    }
-
-    pub(crate) fn number_of(&self, device: &DeviceId) -> DeviceNumber {
-        usize::from(device.as_bytes()[0])
     }
 
     /// The connection an input of the I/O layer is about, as a broken engine would see it.
@@ -270,14 +275,13 @@ impl World {
         Ok(())
     }
 
-    fn close(self) -> Result<Summary, Violation> {
+    fn close(&self) -> Result<Summary, Violation> {
         let mut summary = Summary {
             events: self.played,
             sent: self.ledger.sent(),
             delivered: self.ledger.delivered,
             reported: self.ledger.reported,
-            trace: self.observer.trace,
-            seen: self.observer.seen,
+            seen: self.seen.len() as u64,
             ..Summary::default()
         };
         let mut silences = 0;
