@@ -18,6 +18,7 @@ use core::cmp::Reverse;
 use hashbrown::HashMap;
 use hushwire_wire::cell::Class;
 use hushwire_wire::id::{AccountId, DeviceId, RelayId};
+use hushwire_wire::limits::NAME_BYTES_MAX;
 
 use self::delivery::{Queuing, Refusal};
 use self::pairing::Rendezvous;
@@ -137,8 +138,8 @@ impl Engine {
     /// An engine with no connections. Its tables of connections and devices take their full size now.
     ///
     /// # Panics
-    /// If `shards` is zero, `shard` is not below it, a rate is zero, or the sealed stage cannot hold the
-    /// largest cell.
+    /// If `shards` is zero, `shard` is not below it, a rate is zero, the region is longer than a name may
+    /// be, or the sealed stage cannot hold the largest cell.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let limits = config.limits;

@@ -80,8 +80,13 @@ pub(crate) fn play_unobservable(seed: u64, fault: Fault) -> Result<Summary, Viol
 }
 
 /// Plays everything one seed stands for.
-pub(crate) fn play_seed(seed: u64) -> Result<Summary, Violation> {
-    let mut summary = play(Plan::open(seed, Fault::None))?;
-    summary.add(&play_unobservable(seed, Fault::None)?);
+pub(crate) fn play_seed(seed: u64, fault: Fault) -> Result<Summary, Violation> {
+    let mut summary = play(Plan::open(seed, fault))?;
+    summary.add(&play_unobservable(seed, fault)?);
     Ok(summary)
+}
+
+/// Breaks the engine and plays seeds until a checker notices: the seed, and what was found.
+pub(crate) fn catch(fault: Fault, seeds: u64) -> Option<(u64, Violation)> {
+    (0..seeds).find_map(|seed| play_seed(seed, fault).err().map(|violation| (seed, violation)))
 }

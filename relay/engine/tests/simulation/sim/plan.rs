@@ -28,6 +28,31 @@ pub(crate) enum Fault {
     EagerCell,
 }
 
+impl Fault {
+    /// Every way in which the engine can be broken.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::UnboundedQueue,
+        Self::MisroutedVerdict,
+        Self::IgnoredGeneration,
+        Self::SlotReusedEarly,
+        Self::LostReport,
+        Self::DoubledReport,
+        Self::EagerCell,
+    ];
+
+    /// The checkers that may notice it.
+    pub(crate) fn checkers(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::UnboundedQueue => &["bounded"],
+            Self::IgnoredGeneration => &["no bleed", "bounded"],
+            Self::MisroutedVerdict | Self::SlotReusedEarly => &["no bleed"],
+            Self::LostReport | Self::DoubledReport => &["accounted"],
+            Self::EagerCell => &["unobservable"],
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
