@@ -1,6 +1,8 @@
 //! The Hushwire relay: forwards sealed cells that it cannot read.
 
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod identity;
 pub mod limits;
 pub mod logging;

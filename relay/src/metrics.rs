@@ -222,7 +222,7 @@ relay_numbers! {
     store_commits: Counter, "Transactions committed, each with one wait for the disk.";
     store_changes: Counter, "Changes answered by the store.";
     store_reads: Counter, "Reads answered by the store.";
-    store_busy: Counter, "Queries the store turned away because its inbox was full.";
+    store_turned_away: Counter, "Queries the store turned away because its inbox was full.";
     store_failures: Counter, "Queries the store answered with a failure: look at the log.";
     store_corrupt_values: Counter, "Damaged records met by the store.";
 }
@@ -291,8 +291,7 @@ fn descriptor<'a>(
         MetricKind::Counter => MetricType::Counter,
         MetricKind::Gauge => MetricType::Gauge,
     };
-    // The encoder ends the sentence.
-    encoder.encode_descriptor(metric.name, metric.help.trim_end_matches('.'), None, kind)
+    encoder.encode_descriptor(metric.name, metric.help, None, kind)
 }
 
 fn one(kind: MetricKind, mut encoder: MetricEncoder<'_>, value: u64) -> Result<(), fmt::Error> {

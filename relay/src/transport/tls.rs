@@ -12,6 +12,7 @@ use rustls::ConnectionTrafficSecrets;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConfig, UnbufferedServerConnection};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use thiserror::Error;
 
 use super::fault::Fault;
@@ -96,6 +97,19 @@ impl ServerTls {
         key: PrivateKeyDer<'static>,
         options: &ServerTlsOptions,
     ) -> Result<Arc<Self>, ServerTlsError> {
+        let certified = CertifiedKey::from_der(chain, key, &crypto());
+        let certified = certified.map_err(ServerTlsError::Identity)?;
+        Self::from_certified(Arc::new(certified), options)
+    }
+
+    /// A server that proves itself with a certificate and key that were read and matched before.
+    ///
+    /// # Errors
+    /// No protocol, or no randomness.
+    pub fn from_certified(
+        certified: Arc<CertifiedKey>,
+        options: &ServerTlsOptions,
+    ) -> Result<Arc<Self>, ServerTlsError> {
         if options.protocols.is_empty() {
             return Err(ServerTlsError::NoProtocols);
         }
@@ -103,8 +117,7 @@ impl ServerTls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(ServerTlsError::Identity)?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(ServerTlsError::Identity)?;
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if options.tickets > 0 {

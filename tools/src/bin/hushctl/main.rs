@@ -1,2 +1,89 @@
-//! x
-fn main() {}
+//! `hushctl`: what an operator asks of a running relay, over its admin socket.
+
+mod arguments;
+mod days;
+mod failure;
+mod line;
+mod show;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use hushwire_relay::control::admin::{Answer, Device, Question};
+
+use arguments::{Action, Arguments};
+use failure::Failure;
+use line::Line;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = io::stdout().lock();
+    match run(&arguments, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `hushctl devices | head` is no failure.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            failure.report(arguments.json);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let Arguments { json, .. } = *arguments;
+    let mut line = Line::connect(&arguments.socket)?;
+    match &arguments.action {
+        Action::Status => {
+            let answer = line.ask(&Question::Status)?;
+            let Answer::Status(status) = answer else { return Err(Failure::unexpected(answer)) };
+            if json { show::json(out, &*status) } else { show::status(out, &status) }
+        }
+        Action::Invite { account, ttl } => {
+            let question = Question::Invite { account: account.clone(), ttl_s: ttl.0 };
+            let answer = line.ask(&question)?;
+            let Answer::Invite { invite, .. } = &answer else {
+                return Err(Failure::unexpected(answer));
+            };
+            if json { show::json(out, &answer) } else { show::invite(out, invite, ttl.0) }
+        }
+        Action::Devices => devices(&mut line, json, out),
+        Action::Revoke { device } => {
+            let answer = line.ask(&Question::Revoke { device: device.clone() })?;
+            done(answer, json, out, "The device is shut out for good.")
+        }
+        Action::Drain => {
+            let answer = line.ask(&Question::Drain)?;
+            done(answer, json, out, "The relay says goodbye to its devices and stops.")
+        }
+    }
+}
+
+fn done(answer: Answer, json: bool, out: &mut impl Write, sentence: &str) -> Result<(), Failure> {
+    let Answer::Done = answer else { return Err(Failure::unexpected(answer)) };
+    if json { show::json(out, &answer) } else { Ok(writeln!(out, "{sentence}")?) }
+}
+
+/// Page by page, so that a relay with a million devices needs no memory here.
+fn devices(line: &mut Line, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let mut after = None;
+    let mut heading = !json;
+    loop {
+        let answer = line.ask(&Question::Devices { after })?;
+        let Answer::Devices { devices, more } = answer else {
+            return Err(Failure::unexpected(answer));
+        };
+        if std::mem::take(&mut heading) {
+            show::devices_heading(out, devices.is_empty())?;
+        }
+        for device in &devices {
+            if json { show::json(out, device)? } else { show::device(out, device)? }
+        }
+        after = devices.into_iter().next_back().map(|Device { device, .. }| device);
+        if !more || after.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From a configuration to running threads, one step after another: what cannot be done is found before
+//! anything runs, and a failed step takes back those before it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use hushwire_engine::{Config as EngineConfig, Engine, EngineLimits, ShardId};
+use hushwire_uring::sockets::{self, ListenOptions, SocketBuffers};
+use hushwire_uring::{DormantRing, RingOptions, Wake, affinity, probe, raise_nofile};
+
+use super::shards::{self, Seed};
+use super::{Relay, StartError};
+use crate::config::Config;
+use crate::control::operator::{About, Operator, ShardEnd, random};
+use crate::control::phase::{Phase, PhaseCell};
+use crate::control::socket::AdminSocket;
+use crate::control::{self, ControlParts};
+use crate::identity::Identity;
+use crate::limits::{self, Limits, Payer};
+use crate::mesh::Mesh;
+use crate::mesh::doorbell::Doorbell;
+use crate::metrics::ShardMetrics;
+use crate::shard::ShardParts;
+use crate::shard::inbox::Postbox;
+use crate::shard::limits::ShardLimits;
+use crate::store::{Store, StoreOptions};
+use crate::transport::{ServerTls, ServerTlsOptions};
+
+/// Open files besides the connections: what each shard has, and what the process has.
+const FILES_PER_SHARD: usize = 8;
+const FILES_OF_PROCESS: usize = 64;
+/// HTTP connections that wait to be accepted.
+const CONTROL_BACKLOG: u32 = 64;
+
+/// Starts everything.
+pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
+    let limits = Limits::new(config);
+    let cpus = affinity::available_cpus().map_err(resource("listing the processors"))?;
+    let shards = shards_of(config, &cpus);
+    let bill = limits.memory_bill(shards);
+    tracing::info!(shards, "{bill}");
+
+    let capabilities = probe()?;
+    let per_shard = limits.connections_max.saturating_add(FILES_PER_SHARD);
+    let files = shards.saturating_mul(per_shard).saturating_add(FILES_OF_PROCESS);
+    let files = raise_nofile(files as u64)?;
+    tracing::info!(kernel = %capabilities.release, files, "the system has what a relay needs");
+
+    let clock = Clock::read()?;
+    let store = open_store(config)?;
+    let meta = store.meta();
+    let public = config.relay.public_address.as_ref();
+    let data_dir = &config.relay.data_dir;
+    let identity = Identity::load_or_make(&config.tls, data_dir, public, clock.unix_s())?;
+    let tls = ServerTls::from_certified(identity.certified_key(), &ServerTlsOptions::default())?;
+
+    let sockets = listen(config, shards)?;
+    let address = sockets.first().map_or(config.listen.address, |it| it.address);
+    let http = listen_http(config)?;
+    let admin = AdminSocket::bind(config.control.admin_socket.as_path())?;
+
+    let public = public.map(ToString::to_string);
+    let about = About {
+        relay: meta.relay_id,
+        pin: *identity.pin().as_bytes(),
+        listen: address,
+        public_address: public.or_else(|| dialable(address)),
+        control: http.local_addr().map_err(resource("asking a socket for its address"))?,
+        memory_bill_bytes: bill.total_bytes(Payer::Relay) as u64,
+    };
+    let engine = |number: u16| -> Result<EngineConfig, StartError> {
+        Ok(EngineConfig {
+            shard: ShardId(number),
+            shards: shards as u16,
+            home_key: meta.home_key,
+            table_key: random().map_err(StartError::System)?,
+            relay: meta.relay_id,
+            region: config.relay.region.as_str().to_owned(),
+            limits: engine_limits(&limits),
+            seed: u64::from_le_bytes(random().map_err(StartError::System)?),
+            unix_ms_at_zero: clock.unix_ms,
+        })
+    };
+
+    let doorbells = (0..shards)
+        .map(|_| Wake::new().map(|wake| Arc::new(Doorbell::new(wake))))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(resource("making an eventfd"))?;
+    let mut seeds = Vec::with_capacity(shards);
+    let mut ends = Vec::with_capacity(shards);
+    let meshes = Mesh::all(&doorbells);
+    for (number, ((listener, doorbell), mesh)) in
+        sockets.into_iter().zip(doorbells).zip(meshes).enumerate()
+    {
+        let ring = DormantRing::new(RingOptions {
+            entries: limits::RING_ENTRIES,
+            completions: limits::RING_COMPLETIONS,
+        })?;
+        let metrics = Arc::<ShardMetrics>::default();
+        let (postbox, inbox) = Postbox::new(Arc::clone(&doorbell));
+        let client = store.client(Arc::new(postbox.clone()));
+        ends.push(ShardEnd { postbox, metrics: Arc::clone(&metrics) });
+        let engine = engine(number as u16)?;
+        let (relay, tls, epoch) = (meta.relay_id, Arc::clone(&tls), clock.epoch);
+        let limits = shard_limits(&limits);
+        let parts = move || ShardParts {
+            engine: Engine::new(engine),
+            relay,
+            ring,
+            listener: listener.socket,
+            tls,
+            store: client,
+            mesh,
+            inbox,
+            doorbell,
+            metrics,
+            limits,
+            epoch,
+        };
+        let cpu = if shards <= cpus.len() { cpus.get(number).copied() } else { None };
+        seeds.push(Seed { cpu, parts: Box::new(parts) });
+    }
+
+    let threads = shards::start(seeds, &ends)?;
+    let admin_socket = admin.path().to_owned();
+    let phase = PhaseCell::new();
+    let operator = Arc::new(Operator { about, phase, shards: ends, store, started: clock.epoch });
+    let parts = ControlParts { operator: Arc::clone(&operator), http, admin, shards: threads };
+    let control = control::spawn(parts).map_err(resource("starting the control thread"))?;
+    operator.phase.raise(Phase::Running);
+    tracing::info!(
+        %address,
+        relay_id = %meta.relay_id,
+        pin = %identity.pin(),
+        control = %operator.about.control,
+        admin_socket = %admin_socket.display(),
+        "the relay serves"
+    );
+    Ok(Relay { operator, admin_socket, control: Some(control) })
+}
+
+/// How many shards a configuration means on this machine.
+///
+/// # Errors
+/// The system does not say which processors there are.
+pub(super) fn shards(config: &Config) -> Result<usize, StartError> {
+    let cpus = affinity::available_cpus().map_err(resource("listing the processors"))?;
+    Ok(shards_of(config, &cpus))
+}
+
+fn shards_of(config: &Config, cpus: &[usize]) -> usize {
+    // What the schema allows as a number of shards is also the most that "one for each core" may mean.
+    const SHARDS_MAX: usize = 256;
+    match config.relay.shards {
+        0 => cpus.len().clamp(1, SHARDS_MAX),
+        shards => shards.min(SHARDS_MAX),
+    }
+}
+
+/// The clocks at the start, from which all later times are counted.
+struct Clock {
+    epoch: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where all shards get their zero")]
+    fn read() -> Result<Self, StartError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
+            StartError::System(super::OperatorError::System("clock set after 1970"))
+        })?;
+        let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self { epoch: Instant::now(), unix_ms })
+    }
+
+    const fn unix_s(&self) -> u64 {
+        self.unix_ms / 1_000
+    }
+}
+
+#[cfg_attr(not(test), expect(clippy::needless_update, reason = "tests have one more option"))]
+fn open_store(config: &Config) -> Result<Store, StartError> {
+    let options = StoreOptions {
+        map_bytes_start: config.store.map_bytes_start,
+        map_bytes_max: config.store.map_bytes_max,
+        devices_per_account: config.limits.devices_per_account,
+        grants_per_account: config.limits.grants_per_account,
+        ..StoreOptions::default()
+    };
+    // The store's source of randomness has no way to fail, so a failure is looked at afterwards.
+    let mut entropy = Ok(());
+    let opened = Store::open(&config.relay.data_dir, options, |bytes| {
+        if aws_lc_rs::rand::fill(bytes).is_err() {
+            entropy = Err(StartError::System(super::OperatorError::System("random numbers")));
+        }
+    });
+    entropy.and(opened.map_err(StartError::from))
+}
+
+fn listen(config: &Config, shards: usize) -> Result<Vec<sockets::Listener>, StartError> {
+    let buffers = SocketBuffers {
+        send: Some(limits::SEND_BUFFER_BYTES as u32),
+        receive: Some(limits::RECEIVE_BUFFER_BYTES as u32),
+        unsent_low_water: Some(limits::NOT_SENT_BYTES as u32),
+    };
+    let options = ListenOptions { buffers, ..ListenOptions::default() };
+    sockets::listen_shared(config.listen.address, shards, &options).map_err(StartError::Listen)
+}
+
+fn listen_http(config: &Config) -> Result<TcpListener, StartError> {
+    let options = ListenOptions { backlog: CONTROL_BACKLOG, ..ListenOptions::default() };
+    let listener =
+        sockets::listen(config.control.listen.get(), &options).map_err(StartError::Control)?;
+    let listener = TcpListener::from(listener.socket);
+    listener.set_nonblocking(true).map_err(resource("setting up a socket"))?;
+    Ok(listener)
+}
+
+/// What devices can dial without being told otherwise: the address itself, unless it means all of them.
+fn dialable(address: SocketAddr) -> Option<String> {
+    (!address.ip().is_unspecified()).then(|| address.to_string())
+}
+
+fn engine_limits(limits: &Limits) -> EngineLimits {
+    EngineLimits {
+        connections_max: saturated(limits.connections_max),
+        unauthenticated_max: saturated(limits.unauthenticated_connections_max),
+        handshakes_per_s: limits.handshakes_per_s,
+        cells_per_s: limits.cells_per_s,
+        bytes_per_s: limits.bytes_per_s,
+        burst_s: limits.burst_s,
+        egress_bytes_max: saturated(limits.egress_bytes_max),
+        egress_pool_bytes: limits.egress_pool_bytes,
+        idle_ms: limits.idle_ms,
+        unauthenticated_ms_max: limits.unauthenticated_ms_max,
+        operations_per_minute: limits.operations_per_minute,
+        pair_joins_per_minute: limits.pair_joins_per_minute,
+        ..EngineLimits::default()
+    }
+}
+
+fn shard_limits(limits: &Limits) -> ShardLimits {
+    ShardLimits {
+        handshakes_in_progress_max: limits.handshakes_in_progress_max,
+        output_held_bytes_max: limits.output_held_bytes_max,
+        carry_bytes_max: limits.carry_pool_bytes,
+    }
+}
+
+fn saturated(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn resource(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::Resource { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_follow_the_processors_unless_told() {
+        let check = |configured, cpus: usize, expect| {
+            let mut config = Config::default();
+            config.relay.shards = configured;
+            let cpus: Vec<usize> = (0..cpus).collect();
+            assert_eq!(shards_of(&config, &cpus), expect, "{configured}");
+        };
+        check(0, 4, 4);
+        check(0, 0, 1);
+        check(0, 1_000, 256);
+        check(1, 4, 1);
+        check(8, 4, 8);
+    }
+
+    #[test]
+    fn an_address_that_means_all_cannot_be_dialled() {
+        let check = |address: &str, expect: Option<&str>| {
+            let found = dialable(address.parse().expect("an address"));
+            assert_eq!(found.as_deref(), expect, "{address}");
+        };
+        check("127.0.0.1:4433", Some("127.0.0.1:4433"));
+        check("[::1]:4433", Some("[::1]:4433"));
+        check("0.0.0.0:4433", None);
+        check("[::]:4433", None);
+    }
+}
