@@ -8,8 +8,11 @@
 //! | [`keystore`] | the directory that keeps identity, relay and peers |
 //! | [`fuzzing`] | fuzz entry points as plain functions |
 
+pub mod conversation;
 pub mod fuzzing;
 pub mod identity;
+pub mod io;
 pub mod keystore;
+pub mod link;
 pub mod pairing;
 pub mod suite;

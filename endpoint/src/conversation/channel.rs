@@ -1,0 +1,555 @@
+//! The secure channel with one peer: sessions on demand, their renewal, and the handshakes that make them
+//! (`PROTOCOL.md` §6, annexes A.3 and A.4). No message, no stream: bodies in, frames out.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use hushwire_wire::cell::Class;
+use hushwire_wire::control::Undelivered;
+use hushwire_wire::id::DeviceId;
+use hushwire_wire::limits::LANES;
+
+use super::limits::{HANDSHAKE_RESEND_MS, STRANGER_MS};
+use super::{Moment, PeerKeys};
+use crate::identity::Identity;
+use crate::link::Backoff;
+use crate::suite::frames::{ConnectionSalt, FRAMES_OFFSET, FrameOpenError, Sender, Session};
+use crate::suite::handshake::{
+    AwaitHs2, AwaitHs3, Established, Initiator, Refused, Responder, Role, Setup, ours_goes_on,
+};
+use crate::suite::keys::Psk;
+use crate::suite::limits::HANDSHAKE_MS_MAX;
+use crate::suite::random::Random;
+use crate::suite::receivers::{Receivers, SessionNumber};
+use crate::suite::seal::OuterSeal;
+use crate::suite::{Minimum, Suite};
+
+const RESEND: Duration = Duration::from_millis(HANDSHAKE_RESEND_MS);
+const GIVE_UP: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+
+/// How a handshake message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carriage {
+    /// In a cell of its own, under the outer seal: a first or a fresh session.
+    Outer,
+    /// In a HANDSHAKE frame: the renewal of a session.
+    Inner,
+}
+
+/// A handshake message that is to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) carriage: Carriage,
+    pub(super) content: Vec<u8>,
+}
+
+/// What the channel wants known.
+#[derive(Debug)]
+pub(super) enum News {
+    /// HS1 with this time is about to be sent: it must be on disk first.
+    Hs1 { time_ns: u64 },
+    /// A handshake has ended.
+    Established(Box<Established>),
+    /// A session that has nothing to do with an earlier one.
+    Fresh(Role),
+    /// A session that continues the one before.
+    Renewed,
+}
+
+/// The sending half of a session.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) sender: Sender,
+    /// The largest class the peer takes.
+    pub(super) class_max: Class,
+    pub(super) lane: u32,
+    number: SessionNumber,
+    renew_at_ns: u64,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Nothing,
+    Initiator {
+        state: Box<AwaitHs2>,
+        hs1: Vec<u8>,
+        carriage: Carriage,
+        resend_at: Instant,
+        end_at: Instant,
+    },
+    Responder { state: Box<AwaitHs3>, hs1: Vec<u8>, hs2: Vec<u8>, carriage: Carriage, end_at: Instant },
+}
+
+/// HS3, until the first frame shows that it has arrived.
+#[derive(Debug)]
+struct Confirming {
+    number: SessionNumber,
+    hs3: Vec<u8>,
+    carriage: Carriage,
+    resend_at: Instant,
+    end_at: Instant,
+}
+
+/// What a body turned out to be.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Frames, which stand there in the body.
+    Frames(Range<usize>),
+    /// A handshake message, dealt with.
+    Handshake,
+    /// Nothing this device can read.
+    Foreign,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    ours: DeviceId,
+    peer: DeviceId,
+    keys: PeerKeys,
+    salt: ConnectionSalt,
+    receivers: Receivers,
+    sending: Option<Sending>,
+    /// Made by a renewal that we began; used as soon as the peer does.
+    next: Option<Sending>,
+    pending: Pending,
+    confirming: Option<Confirming>,
+    outgoing: VecDeque<Outgoing>,
+    news: VecDeque<News>,
+    backoff: Backoff,
+    begin_at: Option<Instant>,
+    stranger_at: Option<Instant>,
+}
+
+impl Channel {
+    pub(super) fn new(ours: DeviceId, peer: DeviceId, keys: PeerKeys, salt: ConnectionSalt) -> Self {
+        Self {
+            ours,
+            peer,
+            keys,
+            salt,
+            receivers: Receivers::default(),
+            sending: None,
+            next: None,
+            pending: Pending::Nothing,
+            confirming: None,
+            outgoing: VecDeque::new(),
+            news: VecDeque::new(),
+            backoff: Backoff::default(),
+            begin_at: None,
+            stranger_at: None,
+        }
+    }
+
+    pub(super) fn sending(&mut self) -> Option<&mut Sending> {
+        self.sending.as_mut()
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    pub(super) const fn is_shaking(&self) -> bool {
+        !matches!(self.pending, Pending::Nothing)
+    }
+
+    pub(super) fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// The next handshake message to be sent in this way.
+    pub(super) fn poll_outgoing(&mut self, carriage: Carriage) -> Option<Outgoing> {
+        let at = self.outgoing.iter().position(|message| message.carriage == carriage)?;
+        self.outgoing.remove(at)
+    }
+
+    /// Seals a handshake message as the body of a cell of its own.
+    pub(super) fn seal(&self, content: &[u8], body: &mut [u8], random: &mut dyn Random) {
+        OuterSeal::paired(&self.keys.pair_key, &self.ours, &self.peer)
+            .seal(content, body, random)
+            .expect("every handshake message fits class 3");
+    }
+
+    /// A new connection to the relay.
+    pub(super) fn set_salt(&mut self, salt: ConnectionSalt) {
+        self.salt = salt;
+        for sending in self.sending.iter_mut().chain(self.next.iter_mut()) {
+            sending.sender.set_salt(salt);
+        }
+        self.backoff.reset();
+        self.begin_at = None;
+    }
+
+    /// Begins a session where there is none and none is on its way.
+    pub(super) fn demand(
+        &mut self,
+        identity: &Identity,
+        moment: Moment,
+        may_begin: bool,
+        random: &mut dyn Random,
+    ) {
+        let waits = self.begin_at.is_some_and(|at| moment.now < at);
+        if !self.is_up() && !self.is_shaking() && !waits && may_begin {
+            self.begin(Carriage::Outer, identity, moment, random);
+        }
+    }
+
+    /// When [`Channel::demand`] would do something that it does not do now.
+    pub(super) fn demand_at(&self) -> Option<Instant> {
+        if self.is_up() || self.is_shaking() { None } else { self.begin_at }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            peer: self.peer,
+            psk: Psk::Session(self.keys.pair_key.clone()),
+            minimum: self.keys.minimum,
+            class_max: Class::C7,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        carriage: Carriage,
+        identity: &Identity,
+        moment: Moment,
+        random: &mut dyn Random,
+    ) {
+        let started = Initiator::start(
+            self.setup(),
+            Suite::HybridAes,
+            identity,
+            moment.unix_ns,
+            self.keys.last_sent_ns,
+            random,
+        );
+        let (state, hs1) = started.expect("a hybrid suite is never a downgrade");
+        self.keys.last_sent_ns = state.time_ns();
+        self.news.push_back(News::Hs1 { time_ns: state.time_ns() });
+        self.send(carriage, hs1.clone());
+        self.pending = Pending::Initiator {
+            state: Box::new(state),
+            hs1,
+            carriage,
+            resend_at: moment.now + RESEND,
+            end_at: moment.now + GIVE_UP,
+        };
+    }
+
+    /// At most one message of each number waits; an older one is of no use any more.
+    fn send(&mut self, carriage: Carriage, content: Vec<u8>) {
+        self.outgoing.retain(|waiting| waiting.content.first() != content.first());
+        self.outgoing.push_back(Outgoing { carriage, content });
+    }
+
+    /// Opens a body in place: frames of a session first, then the outer seal.
+    ///
+    /// # Errors
+    /// Those of the sessions, all of which mean that the cell is to be ignored.
+    pub(super) fn open(
+        &mut self,
+        body: &mut [u8],
+        identity: &Identity,
+        moment: Moment,
+        may_begin: bool,
+        random: &mut dyn Random,
+    ) -> Result<Opened, FrameOpenError> {
+        match self.receivers.open(body, moment.unix_ns) {
+            Ok(opened) => {
+                let frames = FRAMES_OFFSET..FRAMES_OFFSET + opened.frames.len();
+                let (session, promoted) = (opened.session, opened.promoted);
+                self.on_frames(session, promoted);
+                return Ok(Opened::Frames(frames));
+            }
+            Err(FrameOpenError::NoSession) => {}
+            Err(error) => return Err(error),
+        }
+        let seal = OuterSeal::paired(&self.keys.pair_key, &self.peer, &self.ours);
+        match seal.open(body) {
+            Ok(content) => {
+                self.on_message(Carriage::Outer, content, identity, moment, may_begin, random);
+                Ok(Opened::Handshake)
+            }
+            Err(_) => {
+                self.on_foreign(identity, moment, may_begin, random);
+                Ok(Opened::Foreign)
+            }
+        }
+    }
+
+    /// Frames came in this session: the peer has its keys.
+    fn on_frames(&mut self, session: SessionNumber, promoted: bool) {
+        if self.confirming.as_ref().is_some_and(|waiting| waiting.number <= session) {
+            self.confirming = None;
+        }
+        if promoted && self.next.as_ref().is_some_and(|next| next.number == session) {
+            self.sending = self.next.take();
+            self.news.push_back(News::Renewed);
+        }
+    }
+
+    /// Something of the peer that cannot be read, and there is no session: most likely this device was started anew
+    /// and the peer does not know yet.
+    fn on_foreign(
+        &mut self,
+        identity: &Identity,
+        moment: Moment,
+        may_begin: bool,
+        random: &mut dyn Random,
+    ) {
+        if self.receivers.count() == 0 && self.stranger_at.is_none_or(|at| moment.now >= at) {
+            self.stranger_at = Some(moment.now + Duration::from_millis(STRANGER_MS));
+            self.demand(identity, moment, may_begin, random);
+        }
+    }
+
+    /// A handshake message has come.
+    pub(super) fn on_message(
+        &mut self,
+        carriage: Carriage,
+        content: &[u8],
+        identity: &Identity,
+        moment: Moment,
+        may_begin: bool,
+        random: &mut dyn Random,
+    ) {
+        match content.first() {
+            Some(1) if may_begin || self.is_shaking() => {
+                self.on_hs1(carriage, content, identity, moment, random);
+            }
+            Some(2) => self.on_hs2(content, identity, moment, random),
+            Some(3) => self.on_hs3(content, moment, random),
+            // Sealed messages come with their own issue; anything else is of a later version.
+            Some(_) | None => {}
+        }
+    }
+
+    fn on_hs1(
+        &mut self,
+        carriage: Carriage,
+        content: &[u8],
+        identity: &Identity,
+        moment: Moment,
+        random: &mut dyn Random,
+    ) {
+        match &self.pending {
+            Pending::Responder { hs1, hs2, carriage, .. } if hs1 == content => {
+                let (carriage, hs2) = (*carriage, hs2.clone());
+                self.send(carriage, hs2);
+                return;
+            }
+            Pending::Initiator { hs1, carriage, .. } if ours_goes_on(&self.ours, &self.peer) => {
+                let (carriage, hs1) = (*carriage, hs1.clone());
+                self.send(carriage, hs1);
+                return;
+            }
+            Pending::Nothing | Pending::Initiator { .. } | Pending::Responder { .. } => {}
+        }
+        let answered =
+            Responder::on_hs1(&self.setup(), identity, content, self.keys.last_seen_ns, random);
+        if let Ok((state, hs2)) = answered {
+            self.keys.last_seen_ns = state.time_ns();
+            self.send(carriage, hs2.clone());
+            self.pending = Pending::Responder {
+                state: Box::new(state),
+                hs1: content.to_vec(),
+                hs2,
+                carriage,
+                end_at: moment.now + GIVE_UP,
+            };
+        }
+    }
+
+    fn on_hs2(
+        &mut self,
+        content: &[u8],
+        identity: &Identity,
+        moment: Moment,
+        random: &mut dyn Random,
+    ) {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Initiator { state, hs1, carriage, resend_at, end_at } => {
+                match state.on_hs2(identity, content) {
+                    Ok((established, hs3)) => {
+                        self.send(carriage, hs3.clone());
+                        let number = self.establish(carriage, established, moment, random);
+                        self.confirming = Some(Confirming {
+                            number,
+                            hs3,
+                            carriage,
+                            resend_at: moment.now + RESEND,
+                            end_at: moment.now + GIVE_UP,
+                        });
+                    }
+                    Err(Refused { state, .. }) => {
+                        self.pending =
+                            Pending::Initiator { state, hs1, carriage, resend_at, end_at };
+                    }
+                }
+            }
+            other @ (Pending::Nothing | Pending::Responder { .. }) => self.pending = other,
+        }
+    }
+
+    fn on_hs3(&mut self, content: &[u8], moment: Moment, random: &mut dyn Random) {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Responder { state, hs1, hs2, carriage, end_at } => {
+                match state.on_hs3(content) {
+                    Ok(established) => {
+                        self.establish(carriage, established, moment, random);
+                    }
+                    Err(Refused { state, .. }) => {
+                        self.pending = Pending::Responder { state, hs1, hs2, carriage, end_at };
+                    }
+                }
+            }
+            other @ (Pending::Nothing | Pending::Initiator { .. }) => self.pending = other,
+        }
+    }
+
+    /// The responder sends in the new session at once, for the initiator knows the keys. The initiator of a renewal
+    /// goes on in the old one until the peer has used the new one.
+    fn establish(
+        &mut self,
+        carriage: Carriage,
+        established: Established,
+        moment: Moment,
+        random: &mut dyn Random,
+    ) -> SessionNumber {
+        let keys = established.session_keys();
+        let session = Session::new(&keys, self.salt, moment.unix_ns, random);
+        let renew_at_ns = session.renew_at_ns();
+        let number = self.receivers.install(session.receiver);
+        let sending = Sending {
+            sender: session.sender,
+            class_max: established.peer_class_max(),
+            lane: u32::from(keys.exporter()[0]) % LANES,
+            number,
+            renew_at_ns,
+        };
+        let role = established.role();
+        if established.suite().is_hybrid() {
+            self.keys.minimum = Minimum::Hybrid;
+        }
+        self.backoff.reset();
+        self.begin_at = None;
+        self.news.push_back(News::Established(Box::new(established)));
+        if carriage == Carriage::Inner && role == Role::Initiator && self.sending.is_some() {
+            self.next = Some(sending);
+            return number;
+        }
+        self.sending = Some(sending);
+        self.next = None;
+        self.confirming = None;
+        self.news.push_back(match carriage {
+            Carriage::Outer => News::Fresh(role),
+            Carriage::Inner => News::Renewed,
+        });
+        number
+    }
+
+    /// Ends the session; the next demand makes another.
+    pub(super) fn drop_session(&mut self, moment: Moment, random: &mut dyn Random) {
+        self.sending = None;
+        self.next = None;
+        self.confirming = None;
+        self.pending = Pending::Nothing;
+        self.outgoing.clear();
+        self.begin_at = Some(moment.now + self.backoff.next(random));
+    }
+
+    /// The peer seems to have forgotten the session: a new one is made beside it.
+    pub(super) fn doubt(&mut self, identity: &Identity, moment: Moment, random: &mut dyn Random) {
+        if !self.is_shaking() {
+            self.begin(Carriage::Outer, identity, moment, random);
+        }
+    }
+
+    /// A cell with a handshake message was not delivered.
+    pub(super) fn on_undeliverable(
+        &mut self,
+        reason: Undelivered,
+        moment: Moment,
+        random: &mut dyn Random,
+    ) {
+        match (reason, &mut self.pending) {
+            (Undelivered::Busy, Pending::Initiator { resend_at, .. }) => {
+                *resend_at = moment.now + RESEND / 8;
+            }
+            (Undelivered::Busy, Pending::Nothing | Pending::Responder { .. }) => {}
+            (Undelivered::Offline | Undelivered::Refused | Undelivered::TooLarge, _) => {
+                self.pending = Pending::Nothing;
+                self.begin_at = Some(moment.now + self.backoff.next(random));
+            }
+        }
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        identity: &Identity,
+        moment: Moment,
+        may_begin: bool,
+        random: &mut dyn Random,
+    ) {
+        self.receivers.expire(moment.unix_ns);
+        let mut again = None;
+        let mut over = false;
+        match &mut self.pending {
+            Pending::Initiator { end_at, .. } | Pending::Responder { end_at, .. }
+                if moment.now >= *end_at =>
+            {
+                over = true;
+            }
+            Pending::Initiator { hs1, carriage, resend_at, .. } if moment.now >= *resend_at => {
+                *resend_at = moment.now + RESEND;
+                again = Some((*carriage, hs1.clone()));
+            }
+            Pending::Nothing | Pending::Initiator { .. } | Pending::Responder { .. } => {}
+        }
+        if over {
+            self.pending = Pending::Nothing;
+            self.begin_at = Some(moment.now + self.backoff.next(random));
+        }
+        if let Some(confirming) = &mut self.confirming
+            && moment.now >= confirming.resend_at
+        {
+            confirming.resend_at = moment.now + RESEND;
+            again = Some((confirming.carriage, confirming.hs3.clone()));
+            if moment.now >= confirming.end_at {
+                self.confirming = None;
+                again = None;
+            }
+        }
+        if let Some((carriage, content)) = again {
+            self.send(carriage, content);
+        }
+        if self.renewal_due(moment) && !self.is_shaking() && self.next.is_none() && may_begin {
+            self.begin(Carriage::Inner, identity, moment, random);
+        }
+    }
+
+    fn renewal_due(&self, moment: Moment) -> bool {
+        self.sending.as_ref().is_some_and(|sending| {
+            let waits = self.begin_at.is_some_and(|at| moment.now < at);
+            let due = sending.sender.renewal_due().is_some()
+                || self.receivers.renewal_due().is_some()
+                || moment.unix_ns >= sending.renew_at_ns;
+            due && !waits
+        })
+    }
+
+    pub(super) fn next_timeout(&self, moment: Moment) -> Option<Instant> {
+        let pending = match &self.pending {
+            Pending::Nothing => None,
+            Pending::Initiator { resend_at, end_at, .. } => Some(*resend_at.min(end_at)),
+            Pending::Responder { end_at, .. } => Some(*end_at),
+        };
+        let confirming = self.confirming.as_ref().map(|confirming| confirming.resend_at);
+        let renewal = self.sending.as_ref().filter(|_| !self.is_shaking() && self.next.is_none());
+        let renewal = renewal.map(|sending| {
+            let wait = Duration::from_nanos(sending.renew_at_ns.saturating_sub(moment.unix_ns));
+            self.begin_at.map_or(moment.now + wait, |at| at.max(moment.now + wait))
+        });
+        [pending, confirming, renewal].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,67 @@
+//! Every number of a conversation, unit last. Both ends must agree on the two windows: `limit − window` in a WINDOW
+//! frame is what has been consumed, and it is the only acknowledgement that streams have.
+
+use hushwire_wire::cell::Class;
+
+/// Bytes of a stream that may be sent beyond what its reader has consumed.
+pub const STREAM_WINDOW_BYTES: u64 = 1 << 20;
+/// Bytes of data cells that may be sent beyond what has arrived.
+pub const SESSION_WINDOW_BYTES: u64 = 1 << 20;
+/// Data cells in flight to one peer: below a quarter of the relay's 1 MiB queue, which is what one sender may fill.
+pub const FLIGHT_BYTES_MAX: usize = 7 * Class::C7.cell_len();
+/// In flight at the beginning.
+pub const FLIGHT_BYTES_START: usize = 4 * Class::C7.cell_len();
+/// In flight however often the relay says `busy`.
+pub const FLIGHT_BYTES_MIN: usize = Class::C6.cell_len();
+/// Bytes of data cells that arrived after which the sender is told at once.
+pub const CREDIT_STEP_BYTES: u64 = 2 * Class::C7.cell_len() as u64;
+/// Bytes of a stream that were consumed after which its writer is told at once.
+pub const STREAM_STEP_BYTES: u64 = STREAM_WINDOW_BYTES / 4;
+
+/// The longest message; larger content is a stream.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Messages sent beyond what the peer has taken.
+pub const MESSAGES_AHEAD_MAX: usize = 1_024;
+/// Bytes of messages sent beyond what the peer has taken; one message may be larger.
+pub const MESSAGES_AHEAD_BYTES_MAX: usize = 1 << 20;
+/// Messages kept for one peer until it has taken them.
+pub const OUTBOX_MESSAGES_MAX: usize = 4_096;
+/// Bytes kept for one peer until it has taken them; one message may be larger.
+pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a peer's messages that are put together or wait to be taken.
+pub const INBOX_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 2 * MESSAGES_AHEAD_BYTES_MAX;
+/// Messages taken after which the sender is told at once.
+pub const ACK_STEP_MESSAGES: u64 = 128;
+/// Pieces of a message that may lie apart while it is put together.
+pub const PIECES_MAX: usize = 1_024;
+/// Runs of messages that will never come and are remembered.
+pub const GAPS_MAX: usize = 16;
+
+/// Streams open at once, each way.
+pub const STREAMS_MAX: usize = 64;
+/// Streams that have ended and are remembered, to answer what comes late.
+pub const STREAMS_ENDED_MAX: usize = 128;
+/// Padding behind one message or stream: Padmé's share of a very long one is cut here.
+pub const PADDING_BYTES_MAX: u64 = 64 << 20;
+
+/// An acknowledgement waits so long, drawn between the two, for a cell to ride in.
+pub const ACK_DELAY_MS: (u64, u64) = (20, 60);
+/// Data cells of which nothing is heard for so long are taken for lost; doubles up to the second.
+pub const STALL_MS: (u64, u64) = (1_000, 30_000);
+/// What arrived by the count but is not acknowledged is asked about so often; doubles up to the second.
+pub const ASK_MS: (u64, u64) = (15_000, 60_000);
+/// Waits in a row that end in nothing, after which the peer has forgotten the session.
+pub const STALLS_MAX: u32 = 3;
+/// Pause after `busy` with nothing in flight; doubles up to the second.
+pub const BUSY_MS: (u64, u64) = (5, 1_000);
+/// A handshake message is sent again after this.
+pub const HANDSHAKE_RESEND_MS: u64 = 1_500;
+/// Cells of handshakes that are remembered, to know what UNDELIVERABLE speaks of.
+pub const HANDSHAKE_CELLS_MAX: usize = 8;
+/// Frames of a session that were answered with nothing but garbage: at most one new handshake in this time.
+pub const STRANGER_MS: u64 = 2_000;
+
+const _: () = assert!(FLIGHT_BYTES_START <= FLIGHT_BYTES_MAX && FLIGHT_BYTES_MIN <= FLIGHT_BYTES_START);
+const _: () = assert!(FLIGHT_BYTES_MAX < 256 * 1024, "the relay's share of one sender");
+const _: () = assert!(FLIGHT_BYTES_MAX as u64 <= SESSION_WINDOW_BYTES);
+const _: () = assert!(CREDIT_STEP_BYTES * 3 <= FLIGHT_BYTES_MAX as u64, "credit comes before the flight is full");

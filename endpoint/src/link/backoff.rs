@@ -1,0 +1,52 @@
+//! Waiting longer after each failure, by a random time: full jitter (Brooker, *Exponential Backoff and Jitter*, 2015).
+
+use std::time::Duration;
+
+use hushwire_wire::limits::BACKOFF_MS;
+
+use crate::suite::random::{Random, draw};
+
+/// The waits after failures in a row: uniform between 0 and 1, 2, 4 … 30 s.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Counts a failure and draws the wait after it.
+    pub fn next(&mut self, random: &mut dyn Random) -> Duration {
+        let (first, last) = BACKOFF_MS;
+        let most = first.saturating_mul(1 << self.failures.min(16)).min(last);
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_millis(u64::from_le_bytes(draw(random)) % (most + 1))
+    }
+
+    /// It worked: the next wait is short again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Highest;
+    impl Random for Highest {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            // The largest number that is one less than a multiple of every bound used here.
+            bytes.copy_from_slice(&u64::MAX.to_le_bytes()[..bytes.len()]);
+        }
+    }
+
+    #[test]
+    fn bounds_double_up_to_thirty_seconds() {
+        let mut backoff = Backoff::default();
+        for bound in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+            let wait = backoff.next(&mut Highest);
+            assert_eq!(u128::from(u64::MAX % (bound + 1)), wait.as_millis(), "{bound}");
+        }
+        backoff.reset();
+        assert!(backoff.next(&mut Highest) <= Duration::from_millis(1_000));
+    }
+}

@@ -1,0 +1,280 @@
+//! Two conversations wired back to back over a network in memory: seeded, with virtual time, and as unkind as asked.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use hushwire::conversation::{Conversation, Event, Moment, PeerKeys};
+use hushwire::identity::Identity;
+use hushwire::link::CellId;
+use hushwire::suite::Minimum;
+use hushwire::suite::frames::ConnectionSalt;
+use hushwire::suite::keys::PairKey;
+use hushwire::suite::random::Random;
+use hushwire_wire::cell::HEADER_LEN;
+use hushwire_wire::control::Undelivered;
+
+/// SplitMix64: replays from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.roll() % bound
+    }
+
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+impl Random for Dice {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.roll().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+/// What the network does to cells, in percent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    /// Reported as busy.
+    pub(crate) busy: u64,
+    /// Lost without a word.
+    pub(crate) lost: u64,
+    /// A bit is changed.
+    pub(crate) changed: u64,
+    /// Delivered twice.
+    pub(crate) repeated: u64,
+    /// Delay of each lane, up to so many ms beyond 1 ms: cells of different lanes overtake each other.
+    pub(crate) jitter_ms: u64,
+    /// Bytes that fit the recipient's queue; more are busy. 0: no bound.
+    pub(crate) queue_bytes: usize,
+    /// Bytes that leave that queue each ms. 0: at once.
+    pub(crate) bytes_per_ms: usize,
+}
+
+#[derive(Debug)]
+struct Flying {
+    at: Instant,
+    lane: u32,
+    body: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) identity: Identity,
+    pub(crate) conversation: Conversation,
+    pub(crate) events: Vec<Event>,
+    /// Cells on their way to this end.
+    flying: VecDeque<Flying>,
+    /// Reports on their way to this end.
+    reports: VecDeque<(Instant, CellId, Undelivered)>,
+    queue_free_at: Instant,
+    pub(crate) received_cells: usize,
+    pub(crate) online: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) ends: [End; 2],
+    pub(crate) dice: Dice,
+    pub(crate) weather: Weather,
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    /// The largest sum of bytes that was ever on its way to one end.
+    pub(crate) most_flying: usize,
+}
+
+pub(crate) const KEY: [u8; 32] = [9; 32];
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+        let start = Instant::now();
+        let mut dice = Dice(seed);
+        let (first, second) = (Identity::generate(&mut dice), Identity::generate(&mut dice));
+        let ids = [first.device_id(), second.device_id()];
+        let mut make = |identity: Identity, ours: usize| {
+            let salt = ConnectionSalt::draw(&mut dice);
+            let mut conversation =
+                Conversation::new(ids[ours], ids[1 - ours], keys(), salt, &mut dice);
+            let moment = Moment { now: start, unix_ns: 1 };
+            conversation.handle_connected(salt, moment);
+            End {
+                identity,
+                conversation,
+                events: Vec::new(),
+                flying: VecDeque::new(),
+                reports: VecDeque::new(),
+                queue_free_at: start,
+                received_cells: 0,
+                online: true,
+            }
+        };
+        let ends = [make(first, 0), make(second, 1)];
+        Self { ends, dice, weather, start, now: start, most_flying: 0 }
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        let unix_ns = 1_800_000_000_000_000_000 + (self.now - self.start).as_nanos() as u64;
+        Moment { now: self.now, unix_ns }
+    }
+
+    /// Starts one end anew, as if its process had been restarted.
+    pub(crate) fn restart(&mut self, at: usize) {
+        let ids = [0, 1].map(|end: usize| self.ends[end].identity.device_id());
+        let salt = ConnectionSalt::draw(&mut self.dice);
+        let mut keys = keys();
+        keys.last_sent_ns = self.moment().unix_ns;
+        keys.last_seen_ns = 0;
+        let mut fresh = Conversation::new(ids[at], ids[1 - at], keys, salt, &mut self.dice);
+        fresh.handle_connected(salt, self.moment());
+        self.ends[at].conversation = fresh;
+    }
+
+    /// Cuts the connection of one end: what is on its way in either direction is lost.
+    pub(crate) fn cut(&mut self, at: usize) {
+        self.ends[at].online = false;
+        self.ends[at].conversation.handle_disconnected();
+        self.ends[at].flying.clear();
+        self.ends[at].reports.clear();
+        let keep = self.dice.below(self.ends[1 - at].flying.len() as u64 + 1) as usize;
+        self.ends[1 - at].flying.truncate(keep);
+    }
+
+    pub(crate) fn reconnect(&mut self, at: usize) {
+        self.ends[at].online = true;
+        let salt = ConnectionSalt::draw(&mut self.dice);
+        let moment = self.moment();
+        self.ends[at].conversation.handle_connected(salt, moment);
+    }
+
+    /// Polls, delivers, and moves the clock to whatever comes first. `false` when nothing will ever happen.
+    pub(crate) fn step(&mut self) -> bool {
+        for from in 0..2 {
+            self.work(from);
+        }
+        let moment = self.moment();
+        let next = self.ends.iter().flat_map(|end| {
+            let flying = end.flying.iter().map(|cell| cell.at).min();
+            let report = end.reports.iter().map(|(at, ..)| *at).min();
+            [flying, report, end.conversation.next_timeout(moment)]
+        });
+        let Some(next) = next.flatten().min() else { return false };
+        self.now = next.max(self.now + Duration::from_micros(100));
+        for to in 0..2 {
+            self.deliver(to);
+        }
+        true
+    }
+
+    fn work(&mut self, from: usize) {
+        let moment = self.moment();
+        loop {
+            let Self { ends, dice, .. } = self;
+            let End { identity, conversation, events, online, .. } = &mut ends[from];
+            conversation.handle_timeout(identity, moment, true, dice);
+            while let Some(event) = conversation.poll_event() {
+                events.push(event);
+            }
+            let mut cell = Vec::new();
+            let Some(transmit) = conversation.poll_cell(moment, dice, &mut cell) else { break };
+            assert!(cell.len().is_power_of_two() && (256..=32_768).contains(&cell.len()));
+            if *online {
+                self.send(from, transmit.lane, transmit.id, cell.split_off(HEADER_LEN));
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, lane: u32, id: CellId, body: Vec<u8>) {
+        let to = 1 - from;
+        let report_at = self.now + Duration::from_millis(1);
+        let report = |end: &mut End, reason| end.reports.push_back((report_at, id, reason));
+        if !self.ends[to].online {
+            return report(&mut self.ends[from], Undelivered::Offline);
+        }
+        let waiting: usize = self.ends[to].flying.iter().map(|cell| cell.body.len() + HEADER_LEN).sum();
+        let full = self.weather.queue_bytes > 0 && waiting + body.len() > self.weather.queue_bytes;
+        if full || self.dice.percent(self.weather.busy) {
+            return report(&mut self.ends[from], Undelivered::Busy);
+        }
+        if self.dice.percent(self.weather.lost) {
+            return;
+        }
+        self.most_flying = self.most_flying.max(waiting + body.len());
+        let jitter = if self.weather.jitter_ms == 0 { 0 } else { self.dice.below(self.weather.jitter_ms) };
+        let mut at = self.now + Duration::from_millis(1 + jitter);
+        if self.weather.bytes_per_ms > 0 {
+            let micros = (body.len() * 1_000 / self.weather.bytes_per_ms) as u64;
+            let free = self.ends[to].queue_free_at.max(self.now) + Duration::from_micros(micros);
+            self.ends[to].queue_free_at = free;
+            at = at.max(free);
+        }
+        // A lane keeps its order.
+        let last = self.ends[to].flying.iter().filter(|cell| cell.lane == lane).map(|cell| cell.at).max();
+        at = last.map_or(at, |last| last.max(at));
+        let twice = self.dice.percent(self.weather.repeated);
+        let mut body = body;
+        if twice {
+            self.ends[to].flying.push_back(Flying { at, lane, body: body.clone() });
+        }
+        if self.dice.percent(self.weather.changed) {
+            let at = self.dice.below(body.len() as u64) as usize;
+            body[at] ^= 1 << self.dice.below(8);
+        }
+        self.ends[to].flying.push_back(Flying { at, lane, body });
+    }
+
+    fn deliver(&mut self, to: usize) {
+        let moment = self.moment();
+        let Self { ends, dice, .. } = self;
+        let End { identity, conversation, flying, reports, received_cells, .. } = &mut ends[to];
+        while let Some(at) = flying.iter().position(|cell| cell.at <= moment.now) {
+            let mut cell = flying.remove(at).expect("found");
+            *received_cells += 1;
+            conversation.handle_body(&mut cell.body, identity, moment, true, dice);
+        }
+        while let Some(at) = reports.iter().position(|(at, ..)| *at <= moment.now) {
+            let (_, id, reason) = reports.remove(at).expect("found");
+            conversation.handle_undeliverable(id, reason, moment, dice);
+        }
+    }
+
+    /// Steps until `done`, which also plays the applications.
+    pub(crate) fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now < end, "not done after {limit:?} of virtual time: {:#?}", self.summary());
+            if !self.step() {
+                assert!(done(self), "nothing more will happen: {:#?}", self.summary());
+                return;
+            }
+        }
+    }
+
+    fn summary(&self) -> [String; 2] {
+        [0, 1].map(|at| {
+            let text = format!("{:#?}", self.ends[at].conversation);
+            text.chars().take(6_000).collect()
+        })
+    }
+}
+
+pub(crate) fn keys() -> PeerKeys {
+    PeerKeys {
+        pair_key: PairKey::new(KEY),
+        minimum: Minimum::Hybrid,
+        last_sent_ns: 0,
+        last_seen_ns: 0,
+    }
+}
