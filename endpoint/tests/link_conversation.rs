@@ -7,7 +7,7 @@ use std::time::Duration;
 use hushwire::conversation::{Event, StreamError, StreamRead};
 use link_support::{Dice, Weather, World};
 
-const LONG: Duration = Duration::from_secs(1_200);
+const LONG: Duration = Duration::from_secs(40_000);
 
 fn message(seed: u64, number: u64) -> Vec<u8> {
     let mut dice = Dice(seed ^ (number << 20));
@@ -62,7 +62,7 @@ fn exchange(seed: u64, weather: Weather, count: u64, trouble: impl Fn(&mut World
 fn messages_in_fair_weather() {
     for seed in 0..20 {
         let world = exchange(seed, Weather::default(), 200, |_, _| {});
-        assert!(world.now - world.start < Duration::from_secs(2), "no timer was needed");
+        assert!(world.now - world.start < Duration::from_secs(2), "seed {seed}: no timer was needed, {:?}", world.now - world.start);
     }
 }
 

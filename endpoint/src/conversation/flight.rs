@@ -144,6 +144,7 @@ impl Flight {
 
     /// Something came from the peer.
     pub(super) fn release(&mut self) {
+        self.stalls = 0;
         if self.holds == 0 {
             self.held_until = None;
         }

@@ -50,8 +50,9 @@ pub const ACK_DELAY_MS: (u64, u64) = (20, 60);
 pub const STALL_MS: (u64, u64) = (1_000, 30_000);
 /// What arrived by the count but is not acknowledged is asked about so often; doubles up to the second.
 pub const ASK_MS: (u64, u64) = (15_000, 60_000);
-/// Waits in a row that end in nothing, after which the peer has forgotten the session.
-pub const STALLS_MAX: u32 = 3;
+/// Waits in a row, 31 s in all, with not one frame from the peer, after which it must have forgotten the session. A
+/// peer that was started anew mostly says so itself, at once.
+pub const STALLS_MAX: u32 = 5;
 /// Pause after `busy` with nothing in flight; doubles up to the second.
 pub const BUSY_MS: (u64, u64) = (5, 1_000);
 /// A handshake message is sent again after this.

@@ -238,7 +238,8 @@ impl World {
     fn deliver(&mut self, to: usize) {
         let moment = self.moment();
         let Self { ends, dice, .. } = self;
-        let End { identity, conversation, flying, reports, received_cells, .. } = &mut ends[to];
+        let End { identity, conversation, flying, reports, received_cells, events, .. } =
+            &mut ends[to];
         while let Some(at) = flying.iter().position(|cell| cell.at <= moment.now) {
             let mut cell = flying.remove(at).expect("found");
             *received_cells += 1;
@@ -247,6 +248,9 @@ impl World {
         while let Some(at) = reports.iter().position(|(at, ..)| *at <= moment.now) {
             let (_, id, reason) = reports.remove(at).expect("found");
             conversation.handle_undeliverable(id, reason, moment, dice);
+        }
+        while let Some(event) = conversation.poll_event() {
+            events.push(event);
         }
     }
 
