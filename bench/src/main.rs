@@ -1,2 +1,163 @@
-//! x
-fn main() {}
+//! Measures what forwarding costs: a load generator, a floor to stand on, and comparisons.
+
+mod admin;
+mod clock;
+mod floor;
+mod interrupt;
+mod limits;
+mod load;
+mod pinned;
+mod procfs;
+mod report;
+mod server;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use hushwire_uring::affinity::pin_current_thread;
+
+use interrupt::Interrupt;
+use load::{Connector, Fleet, Shape, Timing};
+
+// The allocator of `hushwired`, so that the floor does not differ in it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures what it costs the relay to forward cells.
+///
+/// Everything runs on this machine: the server on one processor, the generator on another. The measure
+/// is processor time of the server for one delivered cell, kernel included.
+#[derive(Debug, Parser)]
+#[command(name = "hush-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves as the floor: the least that forwarding can cost on the relay's ring and records.
+    ///
+    /// It believes every device and forwards everything, so it listens on loopback unless told otherwise.
+    /// Prints one line of JSON with its address, then serves until it is ended.
+    Floor {
+        /// Address and port; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Loads one server that is already running and prints what it cost.
+    ///
+    /// A closed loop: each pair keeps a window of cells on their way from its first device to its second,
+    /// and every arrival lets one more be sent.
+    ///
+    /// Example: hush-bench load --connect 127.0.0.1:4433 --pid $(pidof hushwired) --admin /run/hushwire/admin.sock
+    Load(LoadArgs),
+    /// Becomes another program on one processor, in a session of its own. For internal use.
+    #[command(hide = true)]
+    Pinned {
+        #[arg(long)]
+        cpu: usize,
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// Address of the server.
+    #[arg(long)]
+    connect: SocketAddr,
+    /// Process ID of the server, whose processor time is counted.
+    #[arg(long)]
+    pid: u32,
+    /// Admin socket of a relay, to enrol the devices; the floor needs none.
+    #[arg(long)]
+    admin: Option<PathBuf>,
+    /// Pairs of devices.
+    #[arg(long, default_value_t = 256)]
+    pairs: usize,
+    /// Size of a cell: 256 times a power of two, up to 32768.
+    #[arg(long, default_value_t = 256)]
+    bytes: usize,
+    /// Cells of a pair that are on their way at any time.
+    #[arg(long, default_value_t = 32)]
+    window: usize,
+    /// Write every cell by itself, where otherwise all that the window allows go together.
+    #[arg(long)]
+    one_write_per_cell: bool,
+    /// Let the second device of each pair send as well.
+    #[arg(long)]
+    both_ways: bool,
+    /// Seconds before anything is counted.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Seconds that are counted.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Processor of the generator.
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Floor { listen } => serve_floor(listen),
+        Command::Load(arguments) => load(&arguments),
+        Command::Pinned { cpu, program } => {
+            pinned::become_program(cpu, &program[0], &program[1..]).map(|never| match never {})
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hush-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_floor(listen: SocketAddr) -> Result<()> {
+    let floor = floor::Floor::new(listen)?;
+    println!("{}", serde_json::json!({ "listen": floor.address().to_string() }));
+    floor.run()
+}
+
+fn load(arguments: &LoadArgs) -> Result<()> {
+    let shape = Shape {
+        one_write_per_cell: arguments.one_write_per_cell,
+        both_ways: arguments.both_ways,
+        ..Shape::new(arguments.pairs, arguments.bytes, arguments.window)?
+    };
+    let timing = Timing {
+        warm_up: seconds(arguments.warm_up)?,
+        measured: seconds(arguments.seconds)?,
+    };
+    let interrupt = Interrupt::watch()?;
+    if let Some(cpu) = arguments.cpu {
+        pin_current_thread(cpu)?;
+    }
+    hushwire_uring::raise_nofile(shape.devices() as u64 + 64)?;
+    let connector = Connector::new(arguments.connect)?;
+    let fleet = Fleet::generate(shape.devices())?;
+    if let Some(admin) = &arguments.admin {
+        fleet.enrol(&connector, admin, interrupt.flag())?;
+    }
+    let mut devices = fleet.connect(shape.devices(), &connector, interrupt.flag())?;
+    let outcome = load::run(&mut devices, shape, timing, arguments.pid, &interrupt)?;
+    report::print_outcome(shape, &outcome, arguments.json);
+    Ok(())
+}
+
+/// A time of 0 to 1 000 seconds.
+fn seconds(seconds: f64) -> Result<Duration> {
+    ensure!((0.0..=1_000.0).contains(&seconds), "choose 0 to 1000 seconds");
+    Ok(Duration::from_secs_f64(seconds))
+}

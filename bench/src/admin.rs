@@ -1,0 +1,81 @@
+//! Questions to a relay over its admin socket: one JSON object a line.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use crate::limits::{ADMIN_LINE_BYTES_MAX, CONNECT_STEP_MAX};
+
+/// Life of an invite: it is used at once.
+const INVITE_TTL_S: u32 = 600;
+
+/// An open admin socket.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    stream: BufReader<UnixStream>,
+}
+
+impl Admin {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path)
+            .with_context(|| format!("opening the admin socket {} failed", path.display()))?;
+        stream.set_read_timeout(Some(CONNECT_STEP_MAX))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Makes an invite for one device of `account`, or of a new one.
+    pub(crate) fn invite(&mut self, account: Option<&str>) -> Result<String> {
+        let answer =
+            self.ask(&json!({ "ask": "invite", "account": account, "ttl_s": INVITE_TTL_S }))?;
+        text(&answer, "invite")
+    }
+
+    /// The account of every device that is enrolled, by the text form of its ID.
+    pub(crate) fn devices(&mut self) -> Result<HashMap<String, String>> {
+        let mut found = HashMap::new();
+        let mut after = None;
+        loop {
+            let answer = self.ask(&json!({ "ask": "devices", "after": after }))?;
+            let page = answer["devices"].as_array().context("an answer without devices")?;
+            for row in page {
+                let device = text(row, "device")?;
+                found.insert(device.clone(), text(row, "account")?);
+                after = Some(device);
+            }
+            if page.is_empty() || answer["more"] != json!(true) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// How the relay is.
+    pub(crate) fn status(&mut self) -> Result<Value> {
+        self.ask(&json!({ "ask": "status" }))
+    }
+
+    fn ask(&mut self, question: &Value) -> Result<Value> {
+        let mut line = question.to_string();
+        line.push('\n');
+        self.stream.get_mut().write_all(line.as_bytes())?;
+        let mut answer = String::new();
+        let limit = ADMIN_LINE_BYTES_MAX as u64;
+        self.stream.by_ref().take(limit).read_line(&mut answer)?;
+        if !answer.ends_with('\n') {
+            bail!("the relay closed its admin socket in the middle of an answer");
+        }
+        let answer: Value = serde_json::from_str(&answer)?;
+        if answer["answer"] == json!("failed") {
+            bail!("the relay refused {question}: {}", answer["sentence"]);
+        }
+        Ok(answer)
+    }
+}
+
+fn text(object: &Value, key: &str) -> Result<String> {
+    let found = object[key].as_str().with_context(|| format!("an answer without '{key}'"))?;
+    Ok(found.to_owned())
+}

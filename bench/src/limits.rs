@@ -1,0 +1,47 @@
+//! Every number that bounds something here, unit last.
+
+use std::time::Duration;
+
+/// Bytes of one receive, of the floor and of the load generator.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Receives from one connection before the others have their turn.
+pub(crate) const READS_PER_TURN: usize = 4;
+
+/// Bytes of one recipient at which the floor sends without waiting for the batch to end.
+pub(crate) const FLUSH_BYTES: usize = 64 * 1024;
+/// Bytes of all recipients at which the floor sends everything: about a second-level cache.
+pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a buffer the floor seals into: the cell that reaches `FLUSH_BYTES` still fits.
+pub(crate) const OUTPUT_BUFFER_BYTES: usize = FLUSH_BYTES + 33 * 1024;
+/// Output buffers that the floor keeps for the next batch.
+pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = 64;
+/// Bytes that may wait behind a short send of the floor before it closes the connection.
+pub(crate) const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections of the floor. More are closed as they come.
+pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+
+/// Pairs of devices in one run: their connections stay below the floor's maximum.
+pub(crate) const PAIRS_MAX: usize = 8_192;
+/// Cells in flight on one pair.
+pub(crate) const WINDOW_MAX: usize = 4_096;
+/// Cells up to this size are all opened on arrival.
+pub(crate) const OPEN_ALWAYS_BYTES_MAX: usize = 1_024;
+/// Of larger cells one in so many is opened.
+pub(crate) const OPEN_ONE_IN: u64 = 64;
+/// Threads that connect devices at the same time.
+pub(crate) const CONNECT_THREADS: usize = 8;
+/// How long one step of a connect may take.
+pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
+/// Without a single arrival for so long, a run fails.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a server may take to start.
+pub(crate) const START_MAX: Duration = Duration::from_secs(20);
+/// The largest latency that the histogram tells apart, nanoseconds.
+pub(crate) const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Rounds of one comparison.
+pub(crate) const ROUNDS_MAX: usize = 1_000;
+/// Longest line on the admin socket, bytes.
+pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(2 * PAIRS_MAX <= CONNECTIONS_MAX);
+const _: () = assert!(FLUSH_BYTES <= HELD_BYTES_MAX);

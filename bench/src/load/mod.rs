@@ -1,0 +1,48 @@
+//! The load generator: pairs of devices that keep cells in flight, and what came of them.
+
+mod device;
+mod fleet;
+mod records;
+mod run;
+
+pub(crate) use device::{Connector, Device};
+pub(crate) use fleet::Fleet;
+pub(crate) use run::{Outcome, Timing, run};
+
+use anyhow::{Context as _, Result, ensure};
+use hushwire_wire::cell::Class;
+
+use crate::limits::{PAIRS_MAX, WINDOW_MAX};
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Pairs; the first device of each sends, the second receives.
+    pub(crate) pairs: usize,
+    /// The size of every cell.
+    pub(crate) class: Class,
+    /// Cells of a pair on their way at any time.
+    pub(crate) window: usize,
+    /// Every cell in a write of its own, where otherwise all that may be sent at once go together.
+    pub(crate) one_write_per_cell: bool,
+    /// The second device of each pair sends as well, with a window of its own.
+    pub(crate) both_ways: bool,
+}
+
+impl Shape {
+    /// Checks what a person asked for.
+    pub(crate) fn new(pairs: usize, bytes: usize, window: usize) -> Result<Self> {
+        ensure!((1..=PAIRS_MAX).contains(&pairs), "choose 1 to {PAIRS_MAX} pairs");
+        ensure!((1..=WINDOW_MAX).contains(&window), "choose a window of 1 to {WINDOW_MAX} cells");
+        let class = Class::ALL
+            .into_iter()
+            .find(|class| class.cell_len() == bytes)
+            .context("a cell has 256, 512, 1024, 2048, 4096, 8192, 16384 or 32768 bytes")?;
+        Ok(Self { pairs, class, window, one_write_per_cell: false, both_ways: false })
+    }
+
+    /// How many devices it takes.
+    pub(crate) const fn devices(&self) -> usize {
+        2 * self.pairs
+    }
+}
