@@ -38,8 +38,8 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub(crate) const START_MAX: Duration = Duration::from_secs(20);
 /// The largest latency that the histogram tells apart, nanoseconds.
 pub(crate) const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Rounds of one comparison.
-pub(crate) const ROUNDS_MAX: usize = 1_000;
+/// Rounds of one measurement.
+pub(crate) const ROUNDS_MAX: i64 = 1_000;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 

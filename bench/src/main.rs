@@ -2,14 +2,19 @@
 
 mod admin;
 mod clock;
+mod compare;
 mod floor;
+mod idle;
 mod interrupt;
 mod limits;
 mod load;
 mod pinned;
+mod points;
 mod procfs;
+mod relay_child;
 mod report;
 mod server;
+mod statistics;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -22,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 
 use interrupt::Interrupt;
+use limits::{PAIRS_MAX, ROUNDS_MAX};
 use load::{Connector, Fleet, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
@@ -57,6 +63,20 @@ enum Command {
     ///
     /// Example: hush-bench load --connect 127.0.0.1:4433 --pid $(pidof hushwired) --admin /run/hushwire/admin.sock
     Load(LoadArgs),
+    /// Compares the relay with the floor at six points and prints a table.
+    ///
+    /// Starts both, each in a process of its own, and measures them in turns, round after round, so that
+    /// a noisy moment of the machine meets both. What counts is the ratio in the last column: the relay
+    /// may cost 1.25 floors. Differences under 10 % are noise. The least and greatest ratio of a single
+    /// round stand beside it.
+    ///
+    /// Takes about five minutes; --quick takes one and is for seeing that it works.
+    Compare(CompareArgs),
+    /// Measures the memory of idle devices: after a connect storm, at rest, and after rounds of
+    /// disconnecting and connecting all.
+    ///
+    /// The bar is 2560 bytes resident for each idle device, and no growth from the rounds.
+    Idle(IdleArgs),
     /// Becomes another program on one processor, in a session of its own. For internal use.
     #[command(hide = true)]
     Pinned {
@@ -107,10 +127,70 @@ struct LoadArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// Rounds: how often every point is measured on every server.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Seconds of each that are counted.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Seconds of each before anything is counted.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// One short round.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "warm_up"])]
+    quick: bool,
+    /// Only these points, 1 to 6, comma-separated.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=6))]
+    points: Vec<u8>,
+    /// Only the floor.
+    #[arg(long)]
+    floor_only: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+struct IdleArgs {
+    /// Devices, an even number.
+    #[arg(long, default_value_t = 4_000)]
+    connections: usize,
+    /// Seconds of rest before the second look. The relay puts idle keys away after 10.
+    #[arg(long, default_value_t = 15.0)]
+    rest: f64,
+    /// Rounds of disconnecting and connecting all.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Measure the floor instead of the relay.
+    #[arg(long)]
+    floor: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+struct MachineArgs {
+    /// Processor of the servers.
+    #[arg(long, default_value_t = 0)]
+    server_cpu: usize,
+    /// Processor of the generator.
+    #[arg(long, default_value_t = 1)]
+    load_cpu: usize,
+    /// A `hushwired` to measure instead of the relay in this program.
+    #[arg(long, value_name = "PATH")]
+    relay_binary: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Floor { listen } => serve_floor(listen),
         Command::Load(arguments) => load(&arguments),
+        Command::Compare(arguments) => run_compare(&arguments),
+        Command::Idle(arguments) => run_idle(&arguments),
         Command::Pinned { cpu, program } => {
             pinned::become_program(cpu, &program[0], &program[1..]).map(|never| match never {})
         }
@@ -154,6 +234,48 @@ fn load(arguments: &LoadArgs) -> Result<()> {
     let outcome = load::run(&mut devices, shape, timing, arguments.pid, &interrupt)?;
     report::print_outcome(shape, &outcome, arguments.json);
     Ok(())
+}
+
+fn run_compare(arguments: &CompareArgs) -> Result<()> {
+    let (rounds, timing) = if arguments.quick {
+        compare::QUICK
+    } else {
+        let warm_up = seconds(arguments.warm_up)?;
+        let measured = seconds(arguments.seconds)?;
+        (usize::from(arguments.rounds), Timing { warm_up, measured })
+    };
+    let interrupt = Interrupt::watch()?;
+    let machine = &arguments.machine;
+    pin_current_thread(machine.load_cpu)?;
+    let plan = compare::Plan {
+        rounds,
+        timing,
+        points: arguments.points.iter().map(|&point| usize::from(point)).collect(),
+        server_cpu: machine.server_cpu,
+        floor_only: arguments.floor_only,
+    };
+    compare::compare(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
+}
+
+fn run_idle(arguments: &IdleArgs) -> Result<()> {
+    let connections = arguments.connections;
+    ensure!(
+        connections.is_multiple_of(2) && (2..=2 * PAIRS_MAX).contains(&connections),
+        "choose an even number of connections, 2 to {}",
+        2 * PAIRS_MAX
+    );
+    let rest = seconds(arguments.rest)?;
+    let interrupt = Interrupt::watch()?;
+    let machine = &arguments.machine;
+    pin_current_thread(machine.load_cpu)?;
+    let plan = idle::Plan {
+        connections,
+        rest,
+        rounds: usize::from(arguments.rounds),
+        server_cpu: machine.server_cpu,
+        floor: arguments.floor,
+    };
+    idle::idle(plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
 }
 
 /// A time of 0 to 1 000 seconds.

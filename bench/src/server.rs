@@ -2,20 +2,28 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::admin::Admin;
+use crate::interrupt::Interrupt;
 use crate::procfs::{self, Resident};
+use crate::relay_child::Home;
 
 /// A child that ends with this value.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    admin_socket: Option<PathBuf>,
+    /// The relay's files, which outlive it.
+    _home: Option<Home>,
 }
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Server {
     /// Starts the floor on processor `cpu`.
@@ -24,13 +32,45 @@ impl Server {
         let arguments = [OsString::from("floor"), "--listen".into(), "127.0.0.1:0".into()];
         let mut child = spawn(cpu, &this, &arguments, Stdio::piped(), &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut server = Self { child, address: NOWHERE, admin_socket: None, _home: None };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let said: serde_json::Value =
             serde_json::from_str(&line).context("the floor did not start")?;
         server.address = said["listen"].as_str().context("no address")?.parse()?;
         Ok(server)
+    }
+
+    /// Starts a relay for `devices` on processor `cpu`: `binary`, or the one in this program.
+    pub(crate) fn relay(
+        cpu: usize,
+        binary: Option<&Path>,
+        devices: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let home = Home::new(devices)?;
+        let (program, mut arguments) = match binary {
+            Some(binary) => (binary.to_owned(), Vec::new()),
+            None => (std::env::current_exe()?, vec![OsString::from("relay")]),
+        };
+        arguments.extend([OsString::from("--config"), home.configuration().into()]);
+        let notify = home.notify_socket();
+        let environment = [("NOTIFY_SOCKET", notify.as_path())];
+        let child = spawn(cpu, &program, &arguments, Stdio::null(), &environment)?;
+        let admin_socket = home.admin_socket();
+        let mut server = Self { child, address: NOWHERE, admin_socket: None, _home: None };
+        home.wait_until_ready(&mut server.child, interrupt)?;
+        let status = Admin::open(&admin_socket)?.status()?;
+        let listen = status["listen"][0].as_str().context("a relay that listens nowhere")?;
+        server.address = listen.parse().context("an address that is none")?;
+        server.admin_socket = Some(admin_socket);
+        server._home = Some(home);
+        Ok(server)
+    }
+
+    /// Where a relay can be asked; the floor has nothing to say.
+    pub(crate) fn admin_socket(&self) -> Option<&Path> {
+        self.admin_socket.as_deref()
     }
 
     /// Where it listens.

@@ -1,0 +1,154 @@
+//! What an idle device costs in memory: after a connect storm, at rest, and after churn.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::admin::Admin;
+use crate::interrupt::Interrupt;
+use crate::load::{Connector, Device, Fleet};
+use crate::procfs::Resident;
+use crate::server::Server;
+
+/// The bar: bytes resident for one idle device.
+const BYTES_PER_DEVICE_BAR: f64 = 2.5 * 1024.0;
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Devices.
+    pub(crate) connections: usize,
+    /// Rest after the storm.
+    pub(crate) rest: Duration,
+    /// Times that all disconnect and connect again.
+    pub(crate) rounds: usize,
+    pub(crate) server_cpu: usize,
+    /// The floor in the relay's place.
+    pub(crate) floor: bool,
+}
+
+struct Reading {
+    moment: &'static str,
+    connected: usize,
+    resident: Resident,
+}
+
+/// Measures and prints.
+pub(crate) fn idle(
+    plan: Plan,
+    relay_binary: Option<&Path>,
+    as_json: bool,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let count = plan.connections;
+    hushwire_uring::raise_nofile(count as u64 + 64)?;
+    let fleet = Fleet::generate(count)?;
+    let server = if plan.floor {
+        Server::floor(plan.server_cpu)?
+    } else {
+        Server::relay(plan.server_cpu, relay_binary, count, interrupt)?
+    };
+    let connector = Connector::new(server.address())?;
+    let mut readings = Vec::new();
+    let mut read = |moment, connected| -> Result<()> {
+        readings.push(Reading { moment, connected, resident: server.resident()? });
+        Ok(())
+    };
+    read("started", 0)?;
+    if let Some(admin) = server.admin_socket() {
+        eprintln!("enrolling {count} devices");
+        fleet.enrol(&connector, admin, interrupt.flag())?;
+        read("all enrolled", 0)?;
+    }
+    let connect = || -> Result<Vec<Device>> { fleet.connect(count, &connector, interrupt.flag()) };
+    eprintln!("connecting {count} devices");
+    let mut devices = connect()?;
+    read("after the storm", count)?;
+    interrupt.pass(plan.rest)?;
+    read("at rest", count)?;
+    for round in 1..=plan.rounds {
+        eprintln!("round {round} of {}: all disconnect and connect again", plan.rounds);
+        drop(devices);
+        devices = connect()?;
+    }
+    if plan.rounds > 0 {
+        read("after the rounds", count)?;
+        interrupt.pass(plan.rest)?;
+        read("at rest again", count)?;
+    }
+    drop(devices);
+    let bill = server.admin_socket().map(memory_bill).transpose()?;
+    if as_json { print_json(plan, &readings, bill) } else { print_table(plan, &readings, bill) }
+    Ok(())
+}
+
+/// What the relay's bill says that it will not exceed, bytes.
+fn memory_bill(admin: &Path) -> Result<u64> {
+    Admin::open(admin)?.status()?["memory_bill_bytes"].as_u64().context("a status without a bill")
+}
+
+impl Reading {
+    /// Bytes for each connection above `base`, the last reading without any.
+    fn per_connection(&self, base: &Self) -> Option<f64> {
+        let more = self.resident.all_bytes as f64 - base.resident.all_bytes as f64;
+        (self.connected > 0).then(|| more / self.connected as f64)
+    }
+}
+
+fn base(readings: &[Reading]) -> Option<&Reading> {
+    readings.iter().rfind(|reading| reading.connected == 0)
+}
+
+fn print_table(plan: Plan, readings: &[Reading], bill: Option<u64>) {
+    let Some(base) = base(readings) else { return };
+    println!(
+        "Resident memory of the server; what the kernel keeps for its sockets is not part of it"
+    );
+    println!();
+    println!("{:<18} {:>10} {:>12} {:>12} {:>12}", "", "connected", "KiB", "own KiB", "bytes each");
+    for reading in readings {
+        let Resident { all_bytes, anonymous_bytes } = reading.resident;
+        let each = reading.per_connection(base).map(|each| format!("{each:.0}"));
+        println!(
+            "{:<18} {:>10} {:>12} {:>12} {:>12}",
+            reading.moment,
+            reading.connected,
+            all_bytes / 1024,
+            anonymous_bytes / 1024,
+            each.unwrap_or_default()
+        );
+    }
+    println!();
+    println!("bytes each: above \"{}\"; the bar is {BYTES_PER_DEVICE_BAR:.0}", base.moment);
+    println!("after the storm {} devices were connected for less than a moment; idle keys are", plan.connections);
+    println!("put away after 10 s of silence");
+    if let Some(bill) = bill {
+        println!("the relay's memory bill promises at most {} KiB", bill / 1024);
+    }
+}
+
+fn print_json(plan: Plan, readings: &[Reading], bill: Option<u64>) {
+    let Some(base) = base(readings) else { return };
+    let rows: Vec<Value> = readings
+        .iter()
+        .map(|reading| {
+            json!({
+                "moment": reading.moment,
+                "connected": reading.connected,
+                "resident_bytes": reading.resident.all_bytes,
+                "anonymous_bytes": reading.resident.anonymous_bytes,
+                "bytes_per_connection": reading.per_connection(base),
+            })
+        })
+        .collect();
+    let object = json!({
+        "connections": plan.connections,
+        "rounds": plan.rounds,
+        "bytes_per_connection_bar": BYTES_PER_DEVICE_BAR,
+        "memory_bill_bytes": bill,
+        "readings": rows,
+    });
+    println!("{object}");
+}
