@@ -88,7 +88,11 @@ pub(crate) fn compare(
             contenders.rotate_left(1);
         }
     }
-    if as_json { print_json(&table) } else { print_table(&table, &shapes) }
+    if as_json {
+        print_json(&table)
+    } else {
+        print_table(&table, &shapes)
+    }
     Ok(())
 }
 
@@ -105,8 +109,8 @@ fn measure(
         let what = || format!("{name} at {}, round {round}", name_of(shape));
         let mut devices =
             fleet.connect(shape.devices(), connector, interrupt.flag()).with_context(what)?;
-        let outcome = load::run(&mut devices, shape, timing, server.pid(), interrupt)
-            .with_context(what)?;
+        let outcome =
+            load::run(&mut devices, shape, timing, server.pid(), interrupt).with_context(what)?;
         eprintln!("{:<42} {:8.3} us per cell", what(), outcome.cpu_us_per_cell());
         if let Some(series) =
             table.iter_mut().find(|series| series.contender == *name && series.shape == shape)
@@ -149,8 +153,16 @@ fn print_table(table: &[Series], shapes: &[Shape]) {
     println!();
     println!(
         "{:<24} {:<6} {:>9} {:>16} {:>9} {:>5} {:>9} {:>9} {:>9}  {:<}",
-        "pairs x bytes x window", "server", "us/cell", "least-greatest", "k cells/s", "busy",
-        "p50 us", "p99 us", "p99.9 us", "relay / floor"
+        "pairs x bytes x window",
+        "server",
+        "us/cell",
+        "least-greatest",
+        "k cells/s",
+        "busy",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "relay / floor"
     );
     for &shape in shapes {
         for name in ["floor", "relay"] {
@@ -215,7 +227,5 @@ fn print_json(table: &[Series]) {
 }
 
 /// What `--quick` means: one look, not a measurement.
-pub(crate) const QUICK: (usize, Timing) = (
-    1,
-    Timing { warm_up: Duration::from_millis(300), measured: Duration::from_millis(1_000) },
-);
+pub(crate) const QUICK: (usize, Timing) =
+    (1, Timing { warm_up: Duration::from_millis(300), measured: Duration::from_millis(1_000) });

@@ -80,7 +80,11 @@ pub(crate) fn idle(
     }
     drop(devices);
     let bill = server.admin_socket().map(memory_bill).transpose()?;
-    if as_json { print_json(plan, &readings, bill) } else { print_table(plan, &readings, bill) }
+    if as_json {
+        print_json(plan, &readings, bill)
+    } else {
+        print_table(plan, &readings, bill)
+    }
     Ok(())
 }
 
@@ -122,7 +126,10 @@ fn print_table(plan: Plan, readings: &[Reading], bill: Option<u64>) {
     }
     println!();
     println!("bytes each: above \"{}\"; the bar is {BYTES_PER_DEVICE_BAR:.0}", base.moment);
-    println!("after the storm {} devices were connected for less than a moment; idle keys are", plan.connections);
+    println!(
+        "after the storm {} devices were connected for less than a moment; idle keys are",
+        plan.connections
+    );
     println!("put away after 10 s of silence");
     if let Some(bill) = bill {
         println!("the relay's memory bill promises at most {} KiB", bill / 1024);

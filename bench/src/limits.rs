@@ -11,10 +11,12 @@ pub(crate) const READS_PER_TURN: usize = 4;
 pub(crate) const FLUSH_BYTES: usize = 64 * 1024;
 /// Bytes of all recipients at which the floor sends everything: about a second-level cache.
 pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024;
+/// Recipients with output at which the floor sends everything.
+pub(crate) const HELD_RECIPIENTS_MAX: usize = 64;
 /// Bytes of a buffer the floor seals into: the cell that reaches `FLUSH_BYTES` still fits.
 pub(crate) const OUTPUT_BUFFER_BYTES: usize = FLUSH_BYTES + 33 * 1024;
 /// Output buffers that the floor keeps for the next batch.
-pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = 64;
+pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = 1_024;
 /// Bytes that may wait behind a short send of the floor before it closes the connection.
 pub(crate) const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections of the floor. More are closed as they come.

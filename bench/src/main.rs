@@ -26,6 +26,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 
+use floor::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{PAIRS_MAX, ROUNDS_MAX};
 use load::{Connector, Fleet, Shape, Timing};
@@ -55,6 +56,12 @@ enum Command {
         /// Address and port; port 0 takes a free one.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Recipients with output at which everything is sent before the batch is done.
+        #[arg(long, default_value_t = limits::HELD_RECIPIENTS_MAX)]
+        recipients_max: usize,
+        /// Bytes of output, of all recipients, at which everything is sent.
+        #[arg(long, default_value_t = limits::HELD_BYTES_MAX)]
+        held_bytes_max: usize,
     },
     /// Loads one server that is already running and prints what it cost.
     ///
@@ -187,7 +194,9 @@ struct MachineArgs {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Floor { listen } => serve_floor(listen),
+        Command::Floor { listen, recipients_max, held_bytes_max } => {
+            serve_floor(listen, FlushPolicy { recipients_max, held_bytes_max })
+        }
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
@@ -204,8 +213,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve_floor(listen: SocketAddr) -> Result<()> {
-    let floor = floor::Floor::new(listen)?;
+fn serve_floor(listen: SocketAddr, policy: FlushPolicy) -> Result<()> {
+    let floor = floor::Floor::new(listen, policy)?;
     println!("{}", serde_json::json!({ "listen": floor.address().to_string() }));
     floor.run()
 }
@@ -216,10 +225,8 @@ fn load(arguments: &LoadArgs) -> Result<()> {
         both_ways: arguments.both_ways,
         ..Shape::new(arguments.pairs, arguments.bytes, arguments.window)?
     };
-    let timing = Timing {
-        warm_up: seconds(arguments.warm_up)?,
-        measured: seconds(arguments.seconds)?,
-    };
+    let timing =
+        Timing { warm_up: seconds(arguments.warm_up)?, measured: seconds(arguments.seconds)? };
     let interrupt = Interrupt::watch()?;
     if let Some(cpu) = arguments.cpu {
         pin_current_thread(cpu)?;

@@ -6,9 +6,7 @@ use aws_lc_rs::rand;
 use hushwire_relay::transport::{Cursor, Event, Fault, Progress, sealed_len};
 use hushwire_uring::Token;
 use hushwire_uring::sockets::{self, Received};
-use hushwire_wire::cell::{
-    Class, HEADER_LEN, Kind, PEER_OFFSET, lane_of, readdress, set_counter,
-};
+use hushwire_wire::cell::{Class, HEADER_LEN, Kind, PEER_OFFSET, lane_of, readdress, set_counter};
 use hushwire_wire::control::{Control, CoverMode, HopLimits, Welcome, disclose, enclose};
 use hushwire_wire::id::{DeviceId, RelayId};
 use hushwire_wire::limits::VERSION;
@@ -16,7 +14,7 @@ use hushwire_wire::limits::VERSION;
 use super::connection::{Link, Route, Stage};
 use super::output::Flushed;
 use super::{Floor, SEND};
-use crate::limits::{FLUSH_BYTES, HELD_BYTES_MAX, READ_BYTES, READS_PER_TURN};
+use crate::limits::{FLUSH_BYTES, READ_BYTES, READS_PER_TURN};
 
 /// The connection is to be closed.
 struct Over;
@@ -46,6 +44,9 @@ impl Floor {
             }
         }
         self.scratch = scratch;
+        if self.dirty.len() >= self.policy.recipients_max {
+            self.flush_all();
+        }
     }
 
     /// One receive. Whether there may be more.
@@ -79,12 +80,7 @@ impl Floor {
     }
 
     /// Opens the records at the cursor, one after the other, and passes their cells on.
-    fn forward(
-        &mut self,
-        index: u32,
-        scratch: &mut [u8],
-        cursor: &mut Cursor,
-    ) -> Result<(), Over> {
+    fn forward(&mut self, index: u32, scratch: &mut [u8], cursor: &mut Cursor) -> Result<(), Over> {
         loop {
             let link = self.link(index).ok_or(Over)?;
             match link.inbound.next(scratch, cursor, 0)? {
@@ -159,7 +155,7 @@ impl Floor {
             Err(_) => self.close(to),
         }
         self.held_bytes += cell.len();
-        if self.held_bytes >= HELD_BYTES_MAX {
+        if self.held_bytes >= self.policy.held_bytes_max {
             self.flush_all();
         }
     }

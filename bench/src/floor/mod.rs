@@ -34,6 +34,15 @@ const CANCEL: Kind = Kind::cancel(0);
 
 const _: () = assert!(SCRATCH_BYTES_MIN >= CARRY_CLASS_BYTES[3] + READ_BYTES);
 
+/// When output that is held back is sent before the batch of ready connections is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlushPolicy {
+    /// As soon as so many recipients have some, looked at between two connections read.
+    pub(crate) recipients_max: usize,
+    /// As soon as all have so many bytes together.
+    pub(crate) held_bytes_max: usize,
+}
+
 /// The server. It ends with its process.
 pub(crate) struct Floor {
     ring: Ring,
@@ -49,13 +58,14 @@ pub(crate) struct Floor {
     dirty: Vec<u32>,
     /// Bytes sealed for them.
     held_bytes: usize,
+    policy: FlushPolicy,
     /// Connections that stopped reading before they were dry; a poll will not tell of them again.
     ready: Vec<u32>,
 }
 
 impl Floor {
     /// A floor that listens on `address`, with an identity made up for the occasion.
-    pub(crate) fn new(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(address: SocketAddr, policy: FlushPolicy) -> Result<Self> {
         hushwire_uring::raise_nofile(CONNECTIONS_MAX as u64 - 1_000)?;
         let ring = DormantRing::new(RingOptions::default())?.enable()?;
         let listener = sockets::listen(address, &ListenOptions::default())?;
@@ -71,6 +81,7 @@ impl Floor {
             output: OutputPool::default(),
             dirty: Vec::new(),
             held_bytes: 0,
+            policy,
             ready: Vec::new(),
         })
     }
@@ -113,7 +124,9 @@ impl Floor {
                     self.accept()?;
                 }
             }
-            Completion::AcceptFailed { error, .. } => return Err(error).context("accepting failed"),
+            Completion::AcceptFailed { error, .. } => {
+                return Err(error).context("accepting failed");
+            }
             Completion::Polled { token, ready, more } => {
                 let index = token.index();
                 let Some(connection) = self.connection(token) else { return Ok(()) };

@@ -88,8 +88,9 @@ impl Connector {
             tls.complete_io(&mut socket).context("the TLS handshake failed")?;
         }
         let challenge = receive(&mut tls, &mut socket).context("no CHALLENGE came")?;
-        let binding =
-            tls.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[])).context("no exporter")?;
+        let binding = tls
+            .export_keying_material([0; 32], EXPORTER_LABEL, Some(&[]))
+            .context("no exporter")?;
         let hello = hello(identity, token, &challenge, &binding)?;
         let sent = tls.writer().write(&hello)?;
         if sent != hello.len() {

@@ -113,7 +113,9 @@ fn in_threads<S, T: Send>(
             .collect();
         // The error that stopped the others says more than theirs.
         let (good, mut bad): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-        bad.sort_by_key(|error| error.as_ref().err().is_some_and(|e| e.to_string() == "interrupted"));
+        bad.sort_by_key(|error| {
+            error.as_ref().err().is_some_and(|e| e.to_string() == "interrupted")
+        });
         match bad.into_iter().next() {
             Some(Err(error)) => Err(error),
             Some(Ok(_)) | None => Ok(good.into_iter().flatten().flatten().collect()),

@@ -10,7 +10,9 @@ use hdrhistogram::Histogram;
 use hushwire_relay::transport::limits::{RECORD_PLAIN_BYTES_MAX, SCRATCH_BYTES_MIN};
 use hushwire_relay::transport::record_len;
 use hushwire_uring::sockets::{self, Received};
-use hushwire_uring::{Completion, DormantRing, Interest, Kind as Purpose, Ring, RingOptions, Token};
+use hushwire_uring::{
+    Completion, DormantRing, Interest, Kind as Purpose, Ring, RingOptions, Token,
+};
 use hushwire_wire::cell::{HEADER_LEN, Header, Kind, set_counter};
 use hushwire_wire::control::{Control, disclose};
 
@@ -18,9 +20,7 @@ use super::records::{ALERT, APPLICATION_DATA, HANDSHAKE, whole};
 use super::{Device, Shape};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::{
-    LATENCY_NS_MAX, OPEN_ALWAYS_BYTES_MAX, OPEN_ONE_IN, READ_BYTES, SILENCE_MAX,
-};
+use crate::limits::{LATENCY_NS_MAX, OPEN_ALWAYS_BYTES_MAX, OPEN_ONE_IN, READ_BYTES, SILENCE_MAX};
 use crate::procfs;
 
 const POLL: Purpose = Purpose::poll(0);
@@ -262,7 +262,11 @@ impl Run<'_> {
             device.opening.skip();
             device.expected += 1;
             self.second_half[index] = bytes > RECORD_PLAIN_BYTES_MAX;
-            return if self.second_half[index] { Ok(()) } else { self.arrived(index, None, now_ns) };
+            return if self.second_half[index] {
+                Ok(())
+            } else {
+                self.arrived(index, None, now_ns)
+            };
         }
         let (kind, content) = device.opening.open(record)?;
         match (kind, content) {
@@ -301,7 +305,15 @@ impl Run<'_> {
             Kind::Broadcast => bail!("a broadcast arrived that nobody sent"),
             Kind::Control => match Control::decode(disclose(&cell[HEADER_LEN..])?)? {
                 Control::Undeliverable { counter, .. } => self.undeliverable(index, counter),
-                other => bail!("the server said {other:?}"),
+                other @ (Control::Challenge { .. }
+                | Control::Hello(_)
+                | Control::Welcome(_)
+                | Control::Error { .. }
+                | Control::Request { .. }
+                | Control::Done { .. }
+                | Control::Paired { .. }
+                | Control::Pong { .. }
+                | Control::Goaway { .. }) => bail!("the server said {other:?}"),
             },
         }
     }

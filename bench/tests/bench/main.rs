@@ -1,0 +1,6 @@
+//! Tests of the program as a person starts it: forwarding through the floor, and what is refused.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod forwarding;
+mod refusals;
+mod server;
