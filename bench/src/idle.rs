@@ -83,7 +83,7 @@ pub(crate) fn idle(
     if as_json {
         print_json(plan, &readings, bill)
     } else {
-        print_table(plan, &readings, bill)
+        print_table(&readings, bill)
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn base(readings: &[Reading]) -> Option<&Reading> {
     readings.iter().rfind(|reading| reading.connected == 0)
 }
 
-fn print_table(plan: Plan, readings: &[Reading], bill: Option<u64>) {
+fn print_table(readings: &[Reading], bill: Option<u64>) {
     let Some(base) = base(readings) else { return };
     println!(
         "Resident memory of the server; what the kernel keeps for its sockets is not part of it"
@@ -126,11 +126,6 @@ fn print_table(plan: Plan, readings: &[Reading], bill: Option<u64>) {
     }
     println!();
     println!("bytes each: above \"{}\"; the bar is {BYTES_PER_DEVICE_BAR:.0}", base.moment);
-    println!(
-        "after the storm {} devices were connected for less than a moment; idle keys are",
-        plan.connections
-    );
-    println!("put away after 10 s of silence");
     if let Some(bill) = bill {
         println!("the relay's memory bill promises at most {} KiB", bill / 1024);
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
+use hushwire_uring::sockets::SocketBuffers;
 
 use floor::FlushPolicy;
 use interrupt::Interrupt;
@@ -62,6 +63,15 @@ enum Command {
         /// Bytes of output, of all recipients, at which everything is sent.
         #[arg(long, default_value_t = limits::HELD_BYTES_MAX)]
         held_bytes_max: usize,
+        /// Bytes of a socket's send buffer (SO_SNDBUF); the kernel's own choice if not given.
+        #[arg(long)]
+        send_buffer: Option<u32>,
+        /// Bytes of a socket's receive buffer (SO_RCVBUF).
+        #[arg(long)]
+        receive_buffer: Option<u32>,
+        /// Bytes not yet sent above which a socket is not writable (TCP_NOTSENT_LOWAT).
+        #[arg(long)]
+        unsent_low_water: Option<u32>,
     },
     /// Loads one server that is already running and prints what it cost.
     ///
@@ -194,9 +204,18 @@ struct MachineArgs {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Floor { listen, recipients_max, held_bytes_max } => {
-            serve_floor(listen, FlushPolicy { recipients_max, held_bytes_max })
-        }
+        Command::Floor {
+            listen,
+            recipients_max,
+            held_bytes_max,
+            send_buffer: send,
+            receive_buffer: receive,
+            unsent_low_water,
+        } => serve_floor(
+            listen,
+            FlushPolicy { recipients_max, held_bytes_max },
+            SocketBuffers { send, receive, unsent_low_water },
+        ),
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
@@ -213,8 +232,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve_floor(listen: SocketAddr, policy: FlushPolicy) -> Result<()> {
-    let floor = floor::Floor::new(listen, policy)?;
+fn serve_floor(listen: SocketAddr, policy: FlushPolicy, buffers: SocketBuffers) -> Result<()> {
+    let floor = floor::Floor::new(listen, policy, buffers)?;
     println!("{}", serde_json::json!({ "listen": floor.address().to_string() }));
     floor.run()
 }

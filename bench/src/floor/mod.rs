@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hushwire_relay::transport::limits::{CARRY_CLASS_BYTES, SCRATCH_BYTES_MIN};
 use hushwire_relay::transport::{CarryPool, ServerTls};
-use hushwire_uring::sockets::{self, ListenOptions, Listener};
+use hushwire_uring::sockets::{self, ListenOptions, Listener, SocketBuffers};
 use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions, Token};
 use hushwire_wire::id::DeviceId;
 
@@ -65,10 +65,15 @@ pub(crate) struct Floor {
 
 impl Floor {
     /// A floor that listens on `address`, with an identity made up for the occasion.
-    pub(crate) fn new(address: SocketAddr, policy: FlushPolicy) -> Result<Self> {
+    pub(crate) fn new(
+        address: SocketAddr,
+        policy: FlushPolicy,
+        buffers: SocketBuffers,
+    ) -> Result<Self> {
         hushwire_uring::raise_nofile(CONNECTIONS_MAX as u64 - 1_000)?;
         let ring = DormantRing::new(RingOptions::default())?.enable()?;
-        let listener = sockets::listen(address, &ListenOptions::default())?;
+        let options = ListenOptions { buffers, ..ListenOptions::default() };
+        let listener = sockets::listen(address, &options)?;
         Ok(Self {
             ring,
             listener,
