@@ -448,10 +448,8 @@ impl Conversation {
                     return;
                 }
                 Ok(frame) => {
-                    data |= matches!(
-                        frame,
-                        Frame::Data(_) | Frame::Stream(_) | Frame::Padding { .. }
-                    );
+                    data |=
+                        matches!(frame, Frame::Data(_) | Frame::Stream(_) | Frame::Padding { .. });
                     self.on_frame(&frame, moment, random)
                 }
                 Err(FrameError::Unknown(_)) => {

@@ -24,8 +24,8 @@ pub use backoff::Backoff;
 pub use opening::{AwaitChallenge, AwaitWelcome, HelloSettings, Opening};
 pub use requests::Answer;
 pub use sent::{CellId, Origin};
-pub use up::{Goaway, Input, Link, Undeliverable};
 pub(crate) use up::cover_class;
+pub use up::{Goaway, Input, Link, Undeliverable};
 
 /// Why a connection to the relay ended or never began.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,9 @@ pub enum LinkError {
         found: RelayId,
     },
     /// The relay speaks no version that this software speaks.
-    #[error("the relay speaks protocol versions {0:?}, this software speaks 1: upgrade the older side")]
+    #[error(
+        "the relay speaks protocol versions {0:?}, this software speaks 1: upgrade the older side"
+    )]
     Version(Vec<u8>),
     /// The relay did not admit this device, or ended the connection with an error.
     #[error("{sentence}")]
@@ -75,7 +77,8 @@ pub enum LinkError {
 
 /// Parses a cell and checks its counter; what every state does first.
 fn receive(cell: &[u8], counters: &mut LaneCounters) -> Result<Header, LinkError> {
-    let head = cell.first_chunk::<HEADER_LEN>().ok_or(LinkError::Malformed("a cell is cut short"))?;
+    let head =
+        cell.first_chunk::<HEADER_LEN>().ok_or(LinkError::Malformed("a cell is cut short"))?;
     let header = Header::decode(head).map_err(LinkError::Header)?;
     if header.class.cell_len() != cell.len() {
         return Err(LinkError::Malformed("a cell's length is not its class's"));

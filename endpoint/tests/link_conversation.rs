@@ -62,7 +62,11 @@ fn exchange(seed: u64, weather: Weather, count: u64, trouble: impl Fn(&mut World
 fn messages_in_fair_weather() {
     for seed in 0..20 {
         let world = exchange(seed, Weather::default(), 200, |_, _| {});
-        assert!(world.now - world.start < Duration::from_secs(2), "seed {seed}: no timer was needed, {:?}", world.now - world.start);
+        assert!(
+            world.now - world.start < Duration::from_secs(2),
+            "seed {seed}: no timer was needed, {:?}",
+            world.now - world.start
+        );
     }
 }
 
@@ -255,7 +259,9 @@ fn streams_in_all_weathers() {
         Weather { busy: 5, lost: 2, changed: 2, repeated: 5, jitter_ms: 9, ..Weather::default() },
     ];
     for weather in weathers {
-        for (seed, length) in [0, 1, 136, 32_656, 32_657, 100_000, 3_000_000].into_iter().enumerate() {
+        for (seed, length) in
+            [0, 1, 136, 32_656, 32_657, 100_000, 3_000_000].into_iter().enumerate()
+        {
             let (_, outcome) = stream(seed as u64, weather, length, |_, _| {});
             assert_eq!(outcome, Ok(()), "{weather:?} {length}");
         }
@@ -341,7 +347,10 @@ fn sessions_are_renewed_under_way() {
         if *now > start + Duration::from_secs(100 * sent) {
             first.conversation.push_message(sent.to_le_bytes().to_vec()).expect("room");
             if let Some(id) = writer {
-                first.conversation.write_stream(id, &sent.to_le_bytes()).expect("the stream lives on");
+                first
+                    .conversation
+                    .write_stream(id, &sent.to_le_bytes())
+                    .expect("the stream lives on");
             }
             sent += 1;
         }
@@ -371,7 +380,8 @@ fn an_absent_peer_is_tried_again_until_it_is_there() {
     world.ends[0].conversation.push_message(b"hello?".to_vec()).expect("room");
     let start = world.now;
     world.run(LONG, |world| world.now > start + Duration::from_secs(120));
-    let tries = world.ends[0].events.iter().filter(|event| matches!(event, Event::PeerAway { .. })).count();
+    let tries =
+        world.ends[0].events.iter().filter(|event| matches!(event, Event::PeerAway { .. })).count();
     assert!((3..60).contains(&tries), "{tries}");
     world.reconnect(1);
     world.run(Duration::from_secs(31), |world| world.ends[1].conversation.has_message());

@@ -36,6 +36,7 @@ pub(crate) struct CrossingCell {
 
 /// Everything that must not be lost on the way.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "hand-overs are rare, and a box is what moves")]
 pub(crate) enum MeshControl {
     /// What one engine tells another.
     Engine(PortMessage),
@@ -198,8 +199,12 @@ impl Port {
 
 /// One queue for every ordered pair, handed out end by end.
 struct Wires<T> {
-    ends: Vec<Vec<(Option<Producer<T>>, Option<Consumer<T>>)>>,
+    /// By shard that sends, then by shard that receives.
+    ends: Vec<Vec<Ends<T>>>,
 }
+
+/// Both ends of one queue, until they are handed out.
+type Ends<T> = (Option<Producer<T>>, Option<Consumer<T>>);
 
 fn wires<T>(shards: usize, capacity: usize) -> Wires<T> {
     let pair = |from: usize, to: usize| {

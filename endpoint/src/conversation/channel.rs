@@ -78,7 +78,13 @@ enum Pending {
         resend_at: Instant,
         end_at: Instant,
     },
-    Responder { state: Box<AwaitHs3>, hs1: Vec<u8>, hs2: Vec<u8>, carriage: Carriage, end_at: Instant },
+    Responder {
+        state: Box<AwaitHs3>,
+        hs1: Vec<u8>,
+        hs2: Vec<u8>,
+        carriage: Carriage,
+        end_at: Instant,
+    },
 }
 
 /// HS3, until the first frame shows that it has arrived.
@@ -122,7 +128,12 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(ours: DeviceId, peer: DeviceId, keys: PeerKeys, salt: ConnectionSalt) -> Self {
+    pub(super) fn new(
+        ours: DeviceId,
+        peer: DeviceId,
+        keys: PeerKeys,
+        salt: ConnectionSalt,
+    ) -> Self {
         Self {
             ours,
             peer,

@@ -70,7 +70,8 @@ impl Flight {
         if self.held_until.is_some_and(|until| now < until) {
             return 0;
         }
-        let in_flight = usize::try_from(self.sent.saturating_sub(self.arrived)).unwrap_or(usize::MAX);
+        let in_flight =
+            usize::try_from(self.sent.saturating_sub(self.arrived)).unwrap_or(usize::MAX);
         self.window.saturating_sub(in_flight)
     }
 
@@ -233,7 +234,10 @@ mod tests {
         assert_eq!(flight.give_up(), 1);
         assert_eq!(flight.room(now), FLIGHT_BYTES_START);
         flight.on_sent(CellId(1), Class::C0, item(0), now);
-        assert!(!flight.is_stalled(now + Duration::from_millis(2 * STALL_MS.0 - 1)), "more patience");
+        assert!(
+            !flight.is_stalled(now + Duration::from_millis(2 * STALL_MS.0 - 1)),
+            "more patience"
+        );
         flight.on_credit(SESSION_WINDOW_BYTES + 512, now);
         assert!(flight.is_empty());
         flight.on_sent(CellId(2), Class::C0, item(1), now);

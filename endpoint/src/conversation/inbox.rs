@@ -156,7 +156,11 @@ impl Inbox {
             return Err(Violation);
         }
         let ahead = data.sequence.checked_sub(self.next);
-        let gone = self.gaps.range(..=data.sequence).next_back().is_some_and(|(_, to)| data.sequence < *to);
+        let gone = self
+            .gaps
+            .range(..=data.sequence)
+            .next_back()
+            .is_some_and(|(_, to)| data.sequence < *to);
         let Some(ahead) = ahead.filter(|_| !gone) else {
             self.ack_now(now);
             return Ok(false);
@@ -210,7 +214,8 @@ impl Inbox {
         self.skip_gaps();
         self.taken += 1;
         self.taken_bytes += bytes.len();
-        let step = self.taken >= ACK_STEP_MESSAGES || self.taken_bytes >= MESSAGES_AHEAD_BYTES_MAX / 4;
+        let step =
+            self.taken >= ACK_STEP_MESSAGES || self.taken_bytes >= MESSAGES_AHEAD_BYTES_MAX / 4;
         let at = if step { now } else { now + ack_delay(random) };
         self.ack_at = Some(self.ack_at.map_or(at, |due| due.min(at)));
         Some(bytes)
@@ -236,9 +241,9 @@ impl Inbox {
             incarnation: log.incarnation,
             next_expected: self.next,
         });
-        let ack = log.filter(|_| self.ack_at.is_some()).map(|log| {
-            Frame::Ack(Ack { slot: log.slot, next: self.next, ranges: self.ranges() })
-        });
+        let ack = log
+            .filter(|_| self.ack_at.is_some())
+            .map(|log| Frame::Ack(Ack { slot: log.slot, next: self.next, ranges: self.ranges() }));
         [state, ack].into_iter().flatten()
     }
 

@@ -62,7 +62,11 @@ pub const HANDSHAKE_CELLS_MAX: usize = 8;
 /// Frames of a session that were answered with nothing but garbage: at most one new handshake in this time.
 pub const STRANGER_MS: u64 = 2_000;
 
-const _: () = assert!(FLIGHT_BYTES_START <= FLIGHT_BYTES_MAX && FLIGHT_BYTES_MIN <= FLIGHT_BYTES_START);
+const _: () =
+    assert!(FLIGHT_BYTES_START <= FLIGHT_BYTES_MAX && FLIGHT_BYTES_MIN <= FLIGHT_BYTES_START);
 const _: () = assert!(FLIGHT_BYTES_MAX < 256 * 1024, "the relay's share of one sender");
 const _: () = assert!(FLIGHT_BYTES_MAX as u64 <= SESSION_WINDOW_BYTES);
-const _: () = assert!(CREDIT_STEP_BYTES * 3 <= FLIGHT_BYTES_MAX as u64, "credit comes before the flight is full");
+const _: () = assert!(
+    CREDIT_STEP_BYTES * 3 <= FLIGHT_BYTES_MAX as u64,
+    "credit comes before the flight is full"
+);

@@ -345,5 +345,6 @@ impl Outbox {
 }
 
 /// The longest message that fits one cell of the largest class.
-const LARGEST: usize =
-    hushwire_wire::cell::Class::C7.body_len() - hushwire_wire::padding::FRAME_OVERHEAD - DATA_HEADER_LEN;
+const LARGEST: usize = hushwire_wire::cell::Class::C7.body_len()
+    - hushwire_wire::padding::FRAME_OVERHEAD
+    - DATA_HEADER_LEN;

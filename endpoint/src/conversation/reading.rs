@@ -70,7 +70,10 @@ impl Reading {
     fn keep(&mut self, offset: u64, bytes: &[u8]) {
         let known = self.early.get(&offset).map_or(0, Vec::len);
         let held = self.early_bytes - known + bytes.len();
-        if bytes.len() > known && held as u64 <= STREAM_WINDOW_BYTES && self.early.len() < PIECES_MAX {
+        if bytes.len() > known
+            && held as u64 <= STREAM_WINDOW_BYTES
+            && self.early.len() < PIECES_MAX
+        {
             self.early_bytes = held;
             self.early.insert(offset, bytes.to_vec());
         }

@@ -145,7 +145,11 @@ impl Writing {
     }
 
     /// Writes what fits; `None` where nothing does. Returns how much padding the end of a large stream asks for.
-    pub(super) fn push(&mut self, writer: &mut FrameWriter<'_>, items: &mut Vec<Item>) -> Option<u64> {
+    pub(super) fn push(
+        &mut self,
+        writer: &mut FrameWriter<'_>,
+        items: &mut Vec<Item>,
+    ) -> Option<u64> {
         let mut padding = None;
         while self.wants() {
             let room = writer.left().checked_sub(STREAM_HEADER_LEN)?;
@@ -157,7 +161,12 @@ impl Writing {
             let end = from + length as u64;
             let fin = self.fin && end == self.end();
             self.write_piece(writer, from, length, fin);
-            items.push(Item::Piece { stream: self.number, offset: from, length: length as u32, fin });
+            items.push(Item::Piece {
+                stream: self.number,
+                offset: from,
+                length: length as u32,
+                fin,
+            });
             if fin && !self.fin_sent {
                 (self.fin_sent, self.fin_ever) = (true, true);
                 let more = if end > LARGEST { padme(end) - end } else { 0 };

@@ -77,7 +77,8 @@ impl ServerCertVerifier for PinVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
         let found = Pin(Sha256::digest(key.as_ref()).into());
-        let known = self.pins.iter().fold(Choice::from(0), |known, pin| known | pin.0.ct_eq(&found.0));
+        let known =
+            self.pins.iter().fold(Choice::from(0), |known, pin| known | pin.0.ct_eq(&found.0));
         if bool::from(known) {
             return Ok(ServerCertVerified::assertion());
         }

@@ -13,5 +13,6 @@ pub const PROBE_MS: u64 = 45_000;
 /// Of the burst that WELCOME's rates allow, which part is used, in milliseconds of the rate.
 pub const BURST_MS: u64 = 1_000;
 
-const _: () = assert!(PROBE_MS + REQUEST_MS_MAX < IDLE_MS, "a dead relay is noticed in its idle time");
+const _: () =
+    assert!(PROBE_MS + REQUEST_MS_MAX < IDLE_MS, "a dead relay is noticed in its idle time");
 const _: () = assert!(PROBE_MS > KEEP_ALIVE_MS);

@@ -212,7 +212,8 @@ impl Link {
         origin: Origin,
         now: Instant,
     ) {
-        let class = Class::for_body(cell.len() - HEADER_LEN).expect("a cell has one of eight sizes");
+        let class =
+            Class::for_body(cell.len() - HEADER_LEN).expect("a cell has one of eight sizes");
         let counter = self.outbound.take(lane as usize);
         let header = Header::unicast(class, lane, counter, peer);
         cell[..HEADER_LEN].copy_from_slice(&header.encode());

@@ -203,7 +203,8 @@ impl World {
         if !self.ends[to].online {
             return report(&mut self.ends[from], Undelivered::Offline);
         }
-        let waiting: usize = self.ends[to].flying.iter().map(|cell| cell.body.len() + HEADER_LEN).sum();
+        let waiting: usize =
+            self.ends[to].flying.iter().map(|cell| cell.body.len() + HEADER_LEN).sum();
         let full = self.weather.queue_bytes > 0 && waiting + body.len() > self.weather.queue_bytes;
         if full || self.dice.percent(self.weather.busy) {
             return report(&mut self.ends[from], Undelivered::Busy);
@@ -212,7 +213,8 @@ impl World {
             return;
         }
         self.most_flying = self.most_flying.max(waiting + body.len());
-        let jitter = if self.weather.jitter_ms == 0 { 0 } else { self.dice.below(self.weather.jitter_ms) };
+        let jitter =
+            if self.weather.jitter_ms == 0 { 0 } else { self.dice.below(self.weather.jitter_ms) };
         let mut at = self.now + Duration::from_millis(1 + jitter);
         if self.weather.bytes_per_ms > 0 {
             let micros = (body.len() * 1_000 / self.weather.bytes_per_ms) as u64;
@@ -221,7 +223,8 @@ impl World {
             at = at.max(free);
         }
         // A lane keeps its order.
-        let last = self.ends[to].flying.iter().filter(|cell| cell.lane == lane).map(|cell| cell.at).max();
+        let last =
+            self.ends[to].flying.iter().filter(|cell| cell.lane == lane).map(|cell| cell.at).max();
         at = last.map_or(at, |last| last.max(at));
         let twice = self.dice.percent(self.weather.repeated);
         let mut body = body;
@@ -258,7 +261,11 @@ impl World {
     pub(crate) fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.now + limit;
         while !done(self) {
-            assert!(self.now < end, "not done after {limit:?} of virtual time: {:#?}", self.summary());
+            assert!(
+                self.now < end,
+                "not done after {limit:?} of virtual time: {:#?}",
+                self.summary()
+            );
             if !self.step() {
                 assert!(done(self), "nothing more will happen: {:#?}", self.summary());
                 return;

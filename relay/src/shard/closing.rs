@@ -250,6 +250,7 @@ impl Shard {
                 tracing::error!(%fault, "a fault of the relay's own ended a connection");
             }
             Ending::Fault(_) => self.metrics.tls_faults.add(1),
+            Ending::Engine(Why::Malformed) => self.metrics.malformed.add(1),
             Ending::Engine(_) | Ending::PeerClosed | Ending::Broken => {}
         }
     }

@@ -6,7 +6,6 @@ use hushwire_engine::ConnId;
 use hushwire_engine::command::HandedOver;
 use hushwire_uring::{Kind, Token};
 use hushwire_wire::cell::LaneCounters;
-use hushwire_wire::id::DeviceId;
 
 use super::output::Outbox;
 use crate::transport::inbound::Carried;
@@ -52,6 +51,7 @@ pub(super) struct Connection {
 
 /// How far a connection has come.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a connection is open for nearly all of its life")]
 pub(super) enum Stage {
     /// TLS is being agreed on.
     Handshaking(Box<Handshaking>),
@@ -82,9 +82,9 @@ pub(super) enum Who {
     /// It was challenged and has not answered.
     Challenged(Box<Challenged>),
     /// It has proved its key; its home decides whether it is welcome.
-    Introduced(DeviceId),
+    Introduced,
     /// It is welcome.
-    Welcome(DeviceId),
+    Welcome,
 }
 
 /// What a HELLO is checked against.
@@ -106,16 +106,6 @@ impl Connection {
         match &mut self.stage {
             Stage::Open(link) => Some(link),
             Stage::Handshaking(_) => None,
-        }
-    }
-}
-
-impl Link {
-    /// The device, once it has proved who it is.
-    pub(super) fn device(&self) -> Option<DeviceId> {
-        match &self.who {
-            Who::Challenged(_) => None,
-            Who::Introduced(device) | Who::Welcome(device) => Some(*device),
         }
     }
 }

@@ -113,14 +113,13 @@ impl Shard {
     /// A connection has come home.
     fn moved_in(&mut self, moved: MovedConnection, now: Time) -> Result<(), ShardError> {
         let MovedConnection { socket, mut inbound, carried, sealer, counters, handed } = moved;
-        let device = handed.introduction.device;
         let Ok(id) = self.engine.handle_hand_over(handed, now) else { return Ok(()) };
         // A partial record behind a HELLO is an eager client's; without memory for it, it starts anew.
         let kept = inbound.put_carried(&carried, &mut self.carry).is_ok();
         self.insert(Connection {
             id,
             socket,
-            stage: Stage::Open(Link { inbound, sealer, counters, who: Who::Introduced(device) }),
+            stage: Stage::Open(Link { inbound, sealer, counters, who: Who::Introduced }),
             outbox: Outbox::default(),
             poll: Poll::Idle,
             ready: false,

@@ -68,11 +68,6 @@ pub(crate) enum Flushed {
 }
 
 impl Outbox {
-    /// Whether nothing waits to leave.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.in_flight.is_none() && self.behind.is_empty() && self.sealing.is_none()
-    }
-
     /// Whether the ring is finishing a send.
     pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()

@@ -116,10 +116,8 @@ impl Shard {
         }
         match (&connection.stage, connection.poll) {
             (_, Poll::Once | Poll::Multi) => Ok(()),
-            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Introduced(_)) => Ok(()),
-            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Welcome(_)) => {
-                self.poll_on(id)
-            }
+            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Introduced) => Ok(()),
+            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Welcome) => self.poll_on(id),
             (_, Poll::Idle) => self.poll_once(id),
         }
     }
@@ -303,7 +301,7 @@ impl Shard {
         };
         match greeting::verify(challenged, content, hello) {
             Ok(introduction) => {
-                link.who = Who::Introduced(introduction.device);
+                link.who = Who::Introduced;
                 self.engine.handle_hello(id, introduction, now);
             }
             Err(refusal) => {

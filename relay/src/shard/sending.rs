@@ -239,8 +239,8 @@ impl Shard {
     pub(super) fn welcomed(&mut self, id: ConnId) -> Result<(), ShardError> {
         let Some(connection) = self.connection(id) else { return Ok(()) };
         let Some(link) = connection.link() else { return Ok(()) };
-        if let Who::Introduced(device) = link.who {
-            link.who = Who::Welcome(device);
+        if matches!(link.who, Who::Introduced) {
+            link.who = Who::Welcome;
             link.inbound.allow(Class::C7);
             self.poll_on(id)?;
         }
