@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use cells::{CellStream, Filled};
 pub use connector::Connector;
-pub use trust::{Trust, TrustError};
+pub use trust::TrustError;
 
 /// A hash of a public key, as people compare it: 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use super::limits::{CONNECT_MS_MAX, TICKETS_MAX};
 use super::trust::{PinDiffers, PinVerifier};
-use super::{CellStream, IoError, Trust, TrustError};
+use super::{CellStream, IoError, Pin, TrustError};
+use crate::keystore::RelayTrust;
 
 /// Makes connections that trust alike. Session tickets stay in it, so that one is only ever used under the trust it
 /// was issued under.
@@ -26,17 +27,20 @@ impl Connector {
     ///
     /// # Errors
     /// [`TrustError`] where there is no pin, or more than four.
-    pub fn new(trust: Trust) -> Result<Self, TrustError> {
+    pub fn new(trust: &RelayTrust) -> Result<Self, TrustError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has suites of TLS 1.3");
         let mut config = match trust {
-            Trust::Pins(pins) => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(PinVerifier::new(pins, provider)?))
-                .with_no_client_auth(),
-            Trust::PublicCa => {
+            RelayTrust::Pins(pins) => {
+                let pins = pins.iter().copied().map(Pin).collect();
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(PinVerifier::new(pins, provider)?))
+                    .with_no_client_auth()
+            }
+            RelayTrust::PublicCa => {
                 let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
@@ -123,8 +127,8 @@ mod tests {
     #[test]
     fn trust_needs_one_to_four_pins() {
         let check = |count, ok: bool| {
-            let pins = vec![super::super::Pin([1; 32]); count];
-            assert_eq!(Connector::new(Trust::Pins(pins)).is_ok(), ok, "{count}");
+            let trust = RelayTrust::Pins(vec![[1; 32]; count]);
+            assert_eq!(Connector::new(&trust).is_ok(), ok, "{count}");
         };
         check(0, false);
         check(1, true);

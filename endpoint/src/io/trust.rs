@@ -10,19 +10,9 @@ use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureSchem
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use hushwire_wire::code;
 use hushwire_wire::limits::PINS_MAX;
 
 use super::Pin;
-
-/// How the relay's key is recognised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// SHA-256 of the SubjectPublicKeyInfo is one of these, 1 to 4. Names and dates of the certificate do not matter.
-    Pins(Vec<Pin>),
-    /// A certificate for the host's name from one of Mozilla's authorities.
-    PublicCa,
-}
 
 /// A trust in nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,15 +20,6 @@ pub enum TrustError {
     /// No pin, or more than four.
     #[error("a relay is known by 1 to 4 pins, not by {0}")]
     PinCount(usize),
-}
-
-impl From<code::Trust> for Trust {
-    fn from(trust: code::Trust) -> Self {
-        match trust {
-            code::Trust::Pin(pin) => Self::Pins(vec![Pin(pin)]),
-            code::Trust::PublicCa => Self::PublicCa,
-        }
-    }
 }
 
 /// The key is none of the pinned ones; travels through rustls as an `OtherError`.

@@ -1,0 +1,464 @@
+//! What applications use: a client that keeps a connection to the relay, sends and receives messages and streams, and
+//! pairs with other devices. Everything else happens in one background task on tokio.
+
+pub mod limits;
+
+mod clock;
+mod event;
+mod lock;
+mod pairing;
+mod state;
+mod stream;
+mod task;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hushwire_wire::code::Invite;
+use hushwire_wire::control::{CoverMode, ErrorCode, Request};
+use hushwire_wire::id::DeviceId;
+use tokio::sync::{Notify, oneshot};
+
+pub use event::{Event, Events};
+pub use pairing::{PairingOffer, PairingOptions, PendingPair};
+pub use stream::{StreamReader, StreamWriter};
+
+use crate::error::Error;
+use crate::io::Connector;
+use crate::keystore::{Keystore, Relay};
+use crate::link::{Answer, LinkError};
+use clock::moment;
+use lock::Lock;
+use state::{Ending, Pushed, State};
+use task::Dialer;
+
+/// What a client says of itself.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Software and version, told to the relay; at most 32 bytes. Default: `hushwire/` and this crate's version.
+    pub software: String,
+    /// A name for people, taken by the relay on enrolment; at most 64 bytes. Default: none.
+    pub name: Option<String>,
+    /// Cover asked for. Default: off.
+    pub cover: CoverMode,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            software: concat!("hushwire/", env!("CARGO_PKG_VERSION")).into(),
+            name: None,
+            cover: CoverMode::Off,
+        }
+    }
+}
+
+/// A message from a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who sent it.
+    pub peer: DeviceId,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+/// The peer's application has taken a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The peer.
+    pub peer: DeviceId,
+    /// Number of the message among those this client has sent to the peer.
+    pub number: u64,
+}
+
+/// A peer, as the client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Its pinned identity.
+    pub device: DeviceId,
+    /// What the user calls it.
+    pub name: String,
+    /// Whether a session with it is up.
+    pub is_up: bool,
+}
+
+/// A device's connection to its relay and its conversations with its peers.
+///
+/// Clones share everything. With the last clone the background task ends; readers and writers of streams then fail.
+/// All futures may be dropped at any time: what was not handed out yet stays.
+///
+/// The connection is made again by itself, after 1 to 30 s with full jitter; what was not acknowledged is then sent
+/// again. It is not made again once another connection of the same device has taken over
+/// ([`Error::Superseded`]) or the relay has revoked the device.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    _last: Arc<Last>,
+}
+
+/// What handles and the background task share.
+#[derive(Debug)]
+struct Shared {
+    state: Lock<State>,
+    /// The task has something to do.
+    work: Notify,
+    /// The task is to end, though it waits to connect.
+    closed: Notify,
+    messages: Notify,
+    incoming: Notify,
+    room: Notify,
+}
+
+impl Shared {
+    /// Wakes those whom the last turn concerns, now that nobody holds the lock.
+    fn wake(&self) {
+        let (wakers, signals) = self.state.lock().take_wakers();
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        for (changed, waiting) in [
+            (signals.messages, &self.messages),
+            (signals.incoming, &self.incoming),
+            (signals.room, &self.room),
+        ] {
+            if changed {
+                waiting.notify_waiters();
+            }
+        }
+    }
+}
+
+/// Ends the task with the last handle.
+#[derive(Debug)]
+struct Last(Arc<Shared>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if state.ended.is_none() {
+            state.end(Ending::Closed);
+        }
+        drop(state);
+        self.0.wake();
+        self.0.work.notify_one();
+        self.0.closed.notify_one();
+    }
+}
+
+/// A message on its way: resolves when the peer's application has taken it. Dropping it changes nothing for the
+/// message.
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Result<Receipt, Error>>);
+
+impl Future for Delivery {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|sent| sent.unwrap_or(Err(Error::Closed)))
+    }
+}
+
+impl Client {
+    /// Connects to the relay that the keystore names. The first connection is awaited; later ones the client makes
+    /// by itself.
+    ///
+    /// # Errors
+    /// [`Error::NotEnrolled`] where the keystore names no relay; [`Error::Io`] and [`Error::Link`] where there is no
+    /// connection; [`Error::NotAdmitted`] where the relay does not know this device.
+    pub async fn connect(keystore: Keystore, options: Options) -> Result<Self, Error> {
+        let relay = keystore.relay().cloned().ok_or(Error::NotEnrolled)?;
+        Self::start(keystore, relay, options, None).await
+    }
+
+    /// Enrols this device at the invite's relay and connects. The relay is remembered in the keystore once it has
+    /// admitted the device; an invite works once.
+    ///
+    /// # Errors
+    /// [`Error::InviteRefused`] where the invite was used, has expired or never was one; otherwise as for
+    /// [`Client::connect`].
+    pub async fn enroll(
+        keystore: Keystore,
+        invite: &Invite,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let relay = Relay::new(&invite.relay, options.name.as_deref().unwrap_or_default());
+        let token = invite.secret.as_bytes().to_vec();
+        Self::start(keystore, relay, options, Some(token)).await
+    }
+
+    async fn start(
+        keystore: Keystore,
+        relay: Relay,
+        options: Options,
+        token: Option<Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let connector = Connector::new(&relay.trust).map_err(|_| Error::NotEnrolled)?;
+        let shared = Arc::new(Shared {
+            state: Lock::new(State::new(keystore)),
+            work: Notify::new(),
+            closed: Notify::new(),
+            messages: Notify::new(),
+            incoming: Notify::new(),
+            room: Notify::new(),
+        });
+        let dialer = Dialer { connector, relay, options };
+        let enrolling = token.is_some();
+        let first = dialer.dial(&shared, token).await.map_err(|error| admission(error, enrolling))?;
+        if enrolling {
+            shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
+        }
+        tokio::spawn(task::run(shared.clone(), dialer, first));
+        Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.shared.state.lock().ours
+    }
+
+    /// Whether there is a connection at present.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.state.lock().link.is_some()
+    }
+
+    /// Listens to what happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { receiver: self.shared.state.lock().events.subscribe() }
+    }
+
+    /// Sends a message of at most 16 MiB and waits until the peer's application has taken it. Messages to one peer
+    /// arrive once and in order, in the order of these calls. Cancellation-safe: dropped before it waits for room,
+    /// the message is not sent; dropped later, it is.
+    ///
+    /// There is no time limit: a peer may be away for days. Wrap the call in `tokio::time::timeout` for one.
+    ///
+    /// # Errors
+    /// [`Error::NotPaired`], [`Error::TooLarge`], [`Error::Rejected`], [`Error::Unpaired`], or why the client ended.
+    pub async fn send(&self, peer: DeviceId, bytes: impl Into<Vec<u8>>) -> Result<Receipt, Error> {
+        self.enqueue(peer, bytes).await?.await
+    }
+
+    /// Gives a message to be sent and returns once there is room for it: at most 4 096 messages and 16 MiB wait for
+    /// one peer. What is returned resolves when the peer's application has taken it.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub async fn enqueue(
+        &self,
+        peer: DeviceId,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Result<Delivery, Error> {
+        let mut bytes = bytes.into();
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            let pushed = self.shared.state.lock().push_message(peer, bytes)?;
+            match pushed {
+                Pushed::Waits(receiver) => {
+                    self.shared.work.notify_one();
+                    return Ok(Delivery(receiver));
+                }
+                Pushed::Full(back) => bytes = back,
+            }
+            room.await;
+        }
+    }
+
+    /// The next message of any peer, peers in turn. A message counts as delivered once this returns it; what is not
+    /// asked for waits, and after 1 MiB or 1 024 messages so does its sender. Cancellation-safe.
+    ///
+    /// # Errors
+    /// Why the client ended.
+    pub async fn receive(&self) -> Result<Message, Error> {
+        loop {
+            let changed = self.shared.messages.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.shared.state.lock();
+                if let Some((peer, bytes)) = state.take_message() {
+                    drop(state);
+                    self.shared.work.notify_one();
+                    return Ok(Message { peer, bytes });
+                }
+                if let Some(ending) = &state.ended {
+                    return Err(ending.error());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Opens a stream of bytes to a peer, waiting for a session if there is none and while 64 are open.
+    /// Cancellation-safe.
+    ///
+    /// # Errors
+    /// [`Error::NotPaired`], or why the client ended.
+    pub async fn open_stream(&self, peer: DeviceId) -> Result<StreamWriter, Error> {
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            {
+                let mut state = self.shared.state.lock();
+                let opened = state.conversation(peer)?.open_stream();
+                state.touch(peer);
+                if let Some(id) = opened {
+                    state.streams.entry((peer, id)).or_default();
+                    return Ok(StreamWriter::new(self.shared.clone(), peer, id));
+                }
+            }
+            self.shared.work.notify_one();
+            room.await;
+        }
+    }
+
+    /// The next stream that a peer has opened. Cancellation-safe.
+    ///
+    /// # Errors
+    /// Why the client ended.
+    pub async fn accept_stream(&self) -> Result<StreamReader, Error> {
+        loop {
+            let changed = self.shared.incoming.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.shared.state.lock();
+                if let Some((peer, id)) = state.accept_stream() {
+                    state.streams.entry((peer, id)).or_default();
+                    return Ok(StreamReader::new(self.shared.clone(), peer, id));
+                }
+                if let Some(ending) = &state.ended {
+                    return Err(ending.error());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// All peers, by device ID.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        let mut state = self.shared.state.lock();
+        let mut peers: Vec<_> = state
+            .keystore
+            .peers()
+            .map(|peer| PeerInfo {
+                device: peer.device(),
+                name: peer.name().into(),
+                is_up: false,
+            })
+            .collect();
+        for peer in &mut peers {
+            peer.is_up =
+                state.conversation(peer.device).is_ok_and(|conversation| conversation.is_up());
+        }
+        peers
+    }
+
+    /// Forgets a peer: its pin, the pair key, the session, and, at the relay, its right to send to this device. What
+    /// waits for it fails with [`Error::Unpaired`].
+    ///
+    /// # Errors
+    /// [`Error::NotPaired`]; where the relay did not take the grant back, why: the peer is forgotten all the same, and
+    /// [`Client::ungrant`] does the rest.
+    pub async fn unpair(&self, peer: DeviceId) -> Result<(), Error> {
+        {
+            let mut state = self.shared.state.lock();
+            if state.keystore.peer(&peer).is_none() {
+                return Err(Error::NotPaired(peer));
+            }
+            state.keystore.remove_peer(&peer)?;
+            state.forget_peer(peer);
+        }
+        self.shared.wake();
+        self.ungrant(peer).await
+    }
+
+    /// Lets a device send to this one; part of every pairing.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`], [`Error::NoAnswer`], or the relay's refusal.
+    pub async fn grant(&self, device: DeviceId) -> Result<(), Error> {
+        self.request(Request::Grant { device }).await.map(drop)
+    }
+
+    /// Takes back what [`Client::grant`] gave.
+    ///
+    /// # Errors
+    /// As for [`Client::grant`].
+    pub async fn ungrant(&self, device: DeviceId) -> Result<(), Error> {
+        self.request(Request::Ungrant { device }).await.map(drop)
+    }
+
+    /// Gives this device another name at the relay, at most 64 bytes.
+    ///
+    /// # Errors
+    /// As for [`Client::grant`].
+    pub async fn rename(&self, name: &str) -> Result<(), Error> {
+        let request = Request::Rename { device: self.device(), name: name.into() };
+        self.request(request).await.map(drop)
+    }
+
+    /// The relay's clock, milliseconds since 1970-01-01 UTC.
+    ///
+    /// # Errors
+    /// As for [`Client::grant`].
+    pub async fn relay_clock(&self) -> Result<u64, Error> {
+        match self.request(Request::Ping).await? {
+            Answer::Clock { unix_ms } => Ok(unix_ms),
+            Answer::Done | Answer::Met { .. } | Answer::Refused { .. } | Answer::None => {
+                Err(Error::NoAnswer)
+            }
+        }
+    }
+
+    async fn request(&self, request: Request) -> Result<Answer, Error> {
+        let answer = {
+            let mut state = self.shared.state.lock();
+            if let Some(ending) = &state.ended {
+                return Err(ending.error());
+            }
+            state.request(request).ok_or(Error::Disconnected)?
+        };
+        self.shared.work.notify_one();
+        match answer.await {
+            Ok(Answer::Refused { code, sentence, wait }) => {
+                Err(Error::Refused { code, sentence, wait })
+            }
+            Ok(Answer::None) | Err(_) => Err(Error::NoAnswer),
+            Ok(answer) => Ok(answer),
+        }
+    }
+
+    /// Unix seconds, for the keystore.
+    fn now_s() -> u64 {
+        moment().unix_ns / 1_000_000_000
+    }
+}
+
+/// What a refusal of HELLO means.
+fn admission(error: Error, enrolling: bool) -> Error {
+    match error {
+        Error::Link(LinkError::Refused { code, sentence, wait }) => match code {
+            ErrorCode::Unauthenticated | ErrorCode::Expired | ErrorCode::Conflict if enrolling => {
+                Error::InviteRefused(sentence)
+            }
+            ErrorCode::Unauthenticated | ErrorCode::Forbidden => Error::NotAdmitted(sentence),
+            ErrorCode::Malformed
+            | ErrorCode::UnknownDevice
+            | ErrorCode::Busy
+            | ErrorCode::RateLimited
+            | ErrorCode::TooLarge
+            | ErrorCode::Expired
+            | ErrorCode::Conflict
+            | ErrorCode::Unsupported
+            | ErrorCode::Draining => Error::Link(LinkError::Refused { code, sentence, wait }),
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,78 @@
+//! What a client tells without being asked.
+
+use std::time::Duration;
+
+use hushwire_wire::control::Undelivered;
+use hushwire_wire::id::DeviceId;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The relay has welcomed this device.
+    Connected {
+        /// An older connection of this device was displaced by this one.
+        replaced: bool,
+        /// TLS was resumed from a ticket.
+        resumed: bool,
+    },
+    /// The connection is gone.
+    Disconnected {
+        /// Why, for a person.
+        why: String,
+        /// When the next attempt will be made; `None` where there will be none: calls fail from now on.
+        next_try: Option<Duration>,
+    },
+    /// A session with a peer is up.
+    PeerUp {
+        /// The peer.
+        peer: DeviceId,
+    },
+    /// A session with a peer has ended, its streams with it.
+    PeerDown {
+        /// The peer.
+        peer: DeviceId,
+    },
+    /// A peer cannot be reached at present. It is tried again while something waits for it.
+    PeerAway {
+        /// The peer.
+        peer: DeviceId,
+        /// The relay's reason.
+        reason: Undelivered,
+    },
+    /// Messages of a peer have expired on its side before they arrived.
+    MessagesLost {
+        /// The peer.
+        peer: DeviceId,
+        /// How many.
+        count: u64,
+    },
+    /// Something could not be stored; the client goes on.
+    KeystoreFailed {
+        /// Why, for a person.
+        why: String,
+    },
+    /// The listener was too slow: so many events were dropped.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Listens to a client's events, from the moment it was made.
+#[derive(Debug)]
+pub struct Events {
+    pub(super) receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event; `None` once the client is closed. Cancellation-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(count)) => Some(Event::Missed { count }),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Every number of the client, unit last.
+
+/// Cells made in one turn, or waiting for the socket, before the next turn: what one system call takes.
+pub const OUT_BYTES_MAX: usize = 256 * 1024;
+/// Events kept for a slow listener.
+pub const EVENTS_MAX: usize = 256;
+/// Pairing cells that wait for the application, and devices that joined.
+pub const PAIRING_QUEUE_MAX: usize = 16;
+/// Rendezvous and pairing partners at once.
+pub const PAIRINGS_MAX: usize = 16;
+/// A pairing cell is sent again after this.
+pub const PAIRING_RESEND_MS: u64 = 3_000;
+/// HS1 of a pairing is sent so often: an offer answers three.
+pub const PAIRING_TRIES_MAX: u32 = 3;
+/// Time for WELCOME behind the TLS handshake.
+pub const WELCOME_MS_MAX: u64 = 10_000;

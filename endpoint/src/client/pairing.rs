@@ -1,0 +1,378 @@
+//! Pairing over the relay: the two state machines of [`crate::pairing`] with a rendezvous, time and patience.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hushwire_wire::code::PairCode;
+use hushwire_wire::control::Request;
+use hushwire_wire::id::DeviceId;
+use hushwire_wire::limits::PAIR_TTL_S_MAX;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::clock::moment;
+use super::limits::{PAIRING_QUEUE_MAX, PAIRING_RESEND_MS, PAIRING_TRIES_MAX, PAIRINGS_MAX};
+use super::state::PairingInput;
+use super::{Client, Shared};
+use crate::error::Error;
+use crate::keystore::{Relay, RelayTrust};
+use crate::link::Answer;
+use crate::pairing::{AwaitAnswer, AwaitReveal, Carrier, Join, Offer, Qr, Sas, Terms, Unconfirmed};
+use crate::suite::handshake::Refused;
+use crate::suite::limits::HANDSHAKE_MS_MAX;
+use crate::suite::random::OsRandom;
+use hushwire_wire::code::{RelayAddress, Trust};
+
+const RESEND: Duration = Duration::from_millis(PAIRING_RESEND_MS);
+const PATIENCE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+/// A cell that was not delivered is sent again after this.
+const SOON: Duration = Duration::from_millis(300);
+
+/// How to offer a pairing.
+#[derive(Clone, Copy, Debug)]
+pub struct PairingOptions {
+    /// How long the code is good for, at most 300 s. Default: 300 s.
+    pub ttl: Duration,
+    /// What this device accepts. Default: hybrid suites.
+    pub terms: Terms,
+}
+
+impl Default for PairingOptions {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(u64::from(PAIR_TTL_S_MAX)), terms: Terms::default() }
+    }
+}
+
+/// A place in the client's state that is given back on drop.
+#[derive(Debug)]
+enum Route {
+    Rendezvous([u8; 16]),
+    Partner(DeviceId),
+}
+
+#[derive(Debug)]
+struct Registered {
+    shared: Arc<Shared>,
+    route: Route,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        match &self.route {
+            Route::Rendezvous(tag) => {
+                state.rendezvous.remove(tag);
+            }
+            Route::Partner(device) => {
+                state.partners.remove(device);
+            }
+        }
+    }
+}
+
+/// The cells to and from one device of a pairing.
+#[derive(Debug)]
+struct Partner {
+    device: DeviceId,
+    inputs: mpsc::Receiver<PairingInput>,
+    registered: Registered,
+}
+
+impl Partner {
+    fn new(shared: &Arc<Shared>, device: DeviceId) -> Result<Self, Error> {
+        let (sender, inputs) = mpsc::channel(PAIRING_QUEUE_MAX);
+        let mut state = shared.state.lock();
+        if let Some(ending) = &state.ended {
+            return Err(ending.error());
+        }
+        if state.partners.len() >= PAIRINGS_MAX {
+            return Err(Error::Disconnected);
+        }
+        state.partners.insert(device, sender);
+        drop(state);
+        let registered = Registered { shared: shared.clone(), route: Route::Partner(device) };
+        Ok(Self { device, inputs, registered })
+    }
+
+    fn send(&self, body: &[u8]) {
+        let shared = &self.registered.shared;
+        shared.state.lock().send_pairing(self.device, body.to_vec());
+        shared.work.notify_one();
+    }
+
+    /// The next body, `last` being sent again where it was not delivered or, with `again`, where no answer comes.
+    /// `None` once the time is over.
+    async fn body(&mut self, last: &[u8], mut again: u32, end: Instant) -> Option<Vec<u8>> {
+        let mut resend_at = Instant::now() + RESEND;
+        loop {
+            tokio::select! {
+                input = self.inputs.recv() => match input? {
+                    PairingInput::Body(body) => return Some(body),
+                    PairingInput::Undeliverable => resend_at = Instant::now() + SOON,
+                },
+                () = tokio::time::sleep_until(resend_at), if again > 0 && !last.is_empty() => {
+                    again -= 1;
+                    resend_at = Instant::now() + RESEND;
+                    self.send(last);
+                }
+                () = tokio::time::sleep_until(end) => return None,
+            }
+        }
+    }
+}
+
+/// A code that was made and waits for another device. Dropped, it is void.
+#[derive(Debug)]
+pub struct PairingOffer<C: Carrier> {
+    client: Client,
+    offer: Box<Offer<C>>,
+    joined: mpsc::Receiver<DeviceId>,
+    ends: Instant,
+    _registered: Registered,
+}
+
+impl<C: Carrier> PairingOffer<C> {
+    /// The code, as a link or for a QR code.
+    #[must_use]
+    pub fn link(&self) -> String {
+        self.offer.code().to_text()
+    }
+
+    /// How long it is still good for.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits until another device has used the code.
+    ///
+    /// # Errors
+    /// [`Error::PairingExpired`] where none did in time; [`Error::Pair`] where the code was tried too often.
+    pub async fn wait(mut self) -> Result<PendingPair<C>, Error> {
+        let joined = tokio::time::timeout_at(self.ends, self.joined.recv()).await;
+        let device = joined.ok().flatten().ok_or(Error::PairingExpired)?;
+        let mut partner = Partner::new(&self.client.shared, device)?;
+        let mut offer = *self.offer;
+        let mut body = partner.body(&[], 0, self.ends).await.ok_or(Error::PairingExpired)?;
+        loop {
+            let (mut state, hs2) = match self.client.answer(offer, device, &mut body) {
+                Ok(answered) => answered,
+                Err(Refused { error: error @ crate::pairing::PairError::Exhausted, .. }) => {
+                    return Err(error.into());
+                }
+                Err(Refused { state, .. }) => {
+                    offer = *state;
+                    body = partner.body(&[], 0, self.ends).await.ok_or(Error::PairingExpired)?;
+                    continue;
+                }
+            };
+            partner.send(&hs2);
+            loop {
+                body = partner.body(&hs2, 1, self.ends).await.ok_or(Error::PairingExpired)?;
+                match state.on_hs3(&mut body.clone()) {
+                    Ok(unconfirmed) => {
+                        return Ok(PendingPair::new(self.client, unconfirmed, partner, Vec::new()));
+                    }
+                    Err(Refused { state: same, error }) if error.began_again() => {
+                        offer = AwaitReveal::restart(*same);
+                        break;
+                    }
+                    Err(Refused { state: same, .. }) => state = *same,
+                }
+            }
+        }
+    }
+}
+
+/// Both devices have met; people compare what they see before it counts.
+#[derive(Debug)]
+pub struct PendingPair<C: Carrier> {
+    client: Client,
+    unconfirmed: Unconfirmed<C>,
+    partner: Partner,
+    /// The joining device's last message, should the other say that it did not arrive.
+    last: Vec<u8>,
+}
+
+impl<C: Carrier> PendingPair<C> {
+    fn new(client: Client, unconfirmed: Unconfirmed<C>, partner: Partner, last: Vec<u8>) -> Self {
+        Self { client, unconfirmed, partner, last }
+    }
+
+    /// The other device.
+    #[must_use]
+    pub const fn peer(&self) -> DeviceId {
+        self.unconfirmed.peer()
+    }
+
+    /// Six digits, the same on both devices unless somebody is in between.
+    #[must_use]
+    pub const fn sas(&self) -> Sas {
+        self.unconfirmed.sas()
+    }
+
+    /// The user says that both devices show the same digits: stores the peer under `name`, unique here and at most 64
+    /// bytes, and lets it send to this device.
+    ///
+    /// # Errors
+    /// [`Error::Keystore`] where it was not stored. Where only the relay failed, the peer is stored and
+    /// [`Client::grant`] does the rest.
+    pub async fn confirm(mut self, name: &str) -> Result<DeviceId, Error> {
+        self.settle().await;
+        let Self { client, unconfirmed, .. } = self;
+        let paired = unconfirmed.confirm();
+        client.store(&paired, name).await
+    }
+
+    /// The user says that the digits differ. The code is void, and the failure is counted in the keystore.
+    ///
+    /// # Errors
+    /// [`Error::Keystore`] where it was not counted.
+    pub fn reject(self) -> Result<(), Error> {
+        let Self { client, unconfirmed, .. } = self;
+        let _peer = unconfirmed.reject();
+        client.shared.state.lock().keystore.count_failed_confirmation()?;
+        Ok(())
+    }
+
+    /// HS3 has no answer within the pairing; what the relay reports back by now is sent again.
+    async fn settle(&mut self) {
+        while let Ok(PairingInput::Undeliverable) = self.partner.inputs.try_recv() {
+            self.partner.send(&self.last);
+            tokio::time::sleep(SOON).await;
+        }
+    }
+}
+
+impl PendingPair<Qr> {
+    /// Trusts what the camera read: nobody but the two devices has seen the code. Otherwise as
+    /// [`PendingPair::confirm`].
+    ///
+    /// # Errors
+    /// As for [`PendingPair::confirm`].
+    pub async fn trust_camera(mut self, name: &str) -> Result<DeviceId, Error> {
+        self.settle().await;
+        let Self { client, unconfirmed, .. } = self;
+        let paired = unconfirmed.trust_camera();
+        client.store(&paired, name).await
+    }
+}
+
+impl Client {
+    /// Makes a pairing code and opens a rendezvous for it at the relay. The carrier says how the code travels:
+    /// [`crate::pairing::Link`] for a text, which people must confirm, [`Qr`] for a picture read by a camera.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`], [`Error::NoAnswer`], or the relay's refusal.
+    pub async fn offer_pairing<C: Carrier>(
+        &self,
+        options: PairingOptions,
+    ) -> Result<PairingOffer<C>, Error> {
+        let (sender, joined) = mpsc::channel(PAIRING_QUEUE_MAX);
+        let (offer, tag) = {
+            let mut state = self.shared.state.lock();
+            let relay = state.keystore.relay().ok_or(Error::NotEnrolled)?;
+            let relay = address(relay);
+            let identity = state.keystore.identity();
+            let offer = Offer::<C>::new(identity, relay, options.terms, &mut OsRandom);
+            let tag = *offer.tag().as_bytes();
+            if state.rendezvous.len() >= PAIRINGS_MAX {
+                return Err(Error::Disconnected);
+            }
+            state.rendezvous.insert(tag, sender);
+            (Box::new(offer), tag)
+        };
+        let registered = Registered { shared: self.shared.clone(), route: Route::Rendezvous(tag) };
+        let ttl_s = u32::try_from(options.ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, PAIR_TTL_S_MAX);
+        self.request(Request::PairOpen { tag, ttl_s }).await?;
+        let ends = Instant::now() + Duration::from_secs(u64::from(ttl_s));
+        Ok(PairingOffer { client: self.clone(), offer, joined, ends, _registered: registered })
+    }
+
+    /// Uses a code that another device has made: its link, or what a camera read.
+    ///
+    /// # Errors
+    /// [`Error::Code`] where the text is no code; [`Error::OtherRelay`] where it is for another relay;
+    /// [`Error::Refused`] where it was used or has expired; [`Error::PairingExpired`] where the other device is
+    /// silent; [`Error::Pair`].
+    pub async fn join_pairing<C: Carrier>(&self, link: &str) -> Result<PendingPair<C>, Error> {
+        let code = PairCode::from_text(link)?;
+        {
+            let state = self.shared.state.lock();
+            let relay = state.keystore.relay().ok_or(Error::NotEnrolled)?;
+            if relay.relay != code.relay.relay {
+                return Err(Error::OtherRelay(code.relay.address.clone()));
+            }
+        }
+        let (state, hs1) = self.begin::<C>(&code)?;
+        let mut partner = Partner::new(&self.shared, code.device)?;
+        let tag = *Join::tag(&code).as_bytes();
+        match self.request(Request::PairJoin { tag }).await? {
+            Answer::Met { device } if device == code.device => {}
+            Answer::Met { device: found } => {
+                return Err(Error::OtherDevice { expected: code.device, found });
+            }
+            Answer::Done | Answer::Clock { .. } | Answer::Refused { .. } | Answer::None => {
+                return Err(Error::NoAnswer);
+            }
+        }
+        partner.send(&hs1);
+        let end = Instant::now() + PATIENCE;
+        let mut state = state;
+        let mut tries = PAIRING_TRIES_MAX - 1;
+        loop {
+            let body = partner.body(&hs1, tries, end).await;
+            let mut body = body.ok_or(Error::PairingExpired)?;
+            tries = 0;
+            let answered = {
+                let shared = self.shared.state.lock();
+                state.on_hs2(shared.keystore.identity(), &mut body, &mut OsRandom)
+            };
+            match answered {
+                Ok((unconfirmed, hs3)) => {
+                    partner.send(&hs3);
+                    return Ok(PendingPair::new(self.clone(), unconfirmed, partner, hs3));
+                }
+                Err(Refused { state: same, .. }) => state = *same,
+            }
+        }
+    }
+
+    fn begin<C: Carrier>(&self, code: &PairCode) -> Result<(AwaitAnswer<C>, Vec<u8>), Error> {
+        let state = self.shared.state.lock();
+        let (identity, terms) = (state.keystore.identity(), Terms::default());
+        Ok(Join::start::<C>(code, identity, &terms, moment().unix_ns, &mut OsRandom)?)
+    }
+
+    #[expect(clippy::type_complexity, reason = "the state machine's own result, with its state on both sides")]
+    fn answer<C: Carrier>(
+        &self,
+        offer: Offer<C>,
+        device: DeviceId,
+        body: &mut [u8],
+    ) -> Result<(AwaitReveal<C>, Vec<u8>), Refused<Offer<C>, crate::pairing::PairError>> {
+        let state = self.shared.state.lock();
+        offer.on_hs1(state.keystore.identity(), device, body, &mut OsRandom)
+    }
+
+    async fn store(&self, paired: &crate::pairing::Paired, name: &str) -> Result<DeviceId, Error> {
+        let peer = paired.peer();
+        {
+            let mut state = self.shared.state.lock();
+            state.keystore.add_peer(paired, name, Self::now_s())?;
+            state.add_peer(peer);
+        }
+        self.shared.wake();
+        self.grant(peer).await?;
+        Ok(peer)
+    }
+}
+
+/// What a code says of the relay: its first pin, for a code has room for one.
+fn address(relay: &Relay) -> RelayAddress {
+    let trust = match &relay.trust {
+        RelayTrust::Pins(pins) => pins.first().map_or(Trust::PublicCa, |pin| Trust::Pin(*pin)),
+        RelayTrust::PublicCa => Trust::PublicCa,
+    };
+    RelayAddress { trust, relay: relay.relay, address: relay.address.clone() }
+}

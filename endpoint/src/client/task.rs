@@ -1,0 +1,292 @@
+//! The background task: one connection after the other, and the turns of each.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hushwire_wire::control::{ErrorCode, GoawayReason, Transport};
+use hushwire_wire::limits::PINS_MAX;
+
+use super::clock::moment;
+use super::event::Event;
+use super::limits::{OUT_BYTES_MAX, WELCOME_MS_MAX};
+use super::state::Ending;
+use super::{Options, Shared};
+use crate::error::Error;
+use crate::io::{CellStream, Connector, Filled, IoError};
+use crate::keystore::{Relay, RelayTrust};
+use crate::link::{AwaitChallenge, Backoff, Goaway, HelloSettings, Link, Opening};
+use crate::suite::random::OsRandom;
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The application let go of the client.
+    Closed,
+    /// The relay said so.
+    Goaway(Goaway),
+    /// So many records that the keys should be replaced.
+    Worn,
+    Failed(Error),
+}
+
+/// What is needed to connect again.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    pub(super) connector: Connector,
+    pub(super) relay: Relay,
+    pub(super) options: Options,
+}
+
+impl Dialer {
+    /// Connects and introduces this device.
+    pub(super) async fn dial(
+        &self,
+        shared: &Shared,
+        token: Option<Vec<u8>>,
+    ) -> Result<(CellStream, Link), Error> {
+        let stream = self.connector.connect(&self.relay.address).await?;
+        let patience = Duration::from_millis(WELCOME_MS_MAX);
+        match tokio::time::timeout(patience, self.open(shared, stream, token)).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                Err(IoError::TimedOut { address: self.relay.address.clone(), after: patience }.into())
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        shared: &Shared,
+        mut stream: CellStream,
+        token: Option<Vec<u8>>,
+    ) -> Result<(CellStream, Link), Error> {
+        let settings = HelloSettings {
+            token,
+            name: self.options.name.clone(),
+            cover: self.options.cover,
+            software: self.options.software.clone(),
+        };
+        let mut state =
+            AwaitChallenge::new(self.relay.relay, settings, Transport::Tls, stream.binding());
+        let mut awaiting = loop {
+            let cell = next_cell(&mut stream).await?;
+            let step = state.on_cell(&cell, shared.state.lock().keystore.identity());
+            match step.map_err(Error::Link)? {
+                Opening::Next((awaiting, hello)) => {
+                    stream.push(&hello)?;
+                    break awaiting;
+                }
+                Opening::Same(same) => state = same,
+            }
+        };
+        while !stream.flush()? {
+            stream.ready(true).await?;
+        }
+        loop {
+            let cell = next_cell(&mut stream).await?;
+            match awaiting.on_cell(&cell, moment().now).map_err(Error::Link)? {
+                Opening::Next(link) => return Ok((stream, link)),
+                Opening::Same(same) => awaiting = same,
+            }
+        }
+    }
+
+    /// WELCOME came over a connection that a current pin authenticated, so the pins it announces are believed.
+    fn learn_pins(&mut self, shared: &Shared, announced: &[[u8; 32]]) {
+        let RelayTrust::Pins(pins) = &self.relay.trust else { return };
+        let mut known = pins.clone();
+        for pin in announced {
+            if !known.contains(pin) && known.len() < PINS_MAX {
+                known.push(*pin);
+            }
+        }
+        if known.len() == pins.len() {
+            return;
+        }
+        self.relay.trust = RelayTrust::Pins(known);
+        if let Ok(connector) = Connector::new(&self.relay.trust) {
+            self.connector = connector;
+        }
+        let mut state = shared.state.lock();
+        if let Err(error) = state.keystore.set_relay(self.relay.clone()) {
+            state.tell(Event::KeystoreFailed { why: error.to_string() });
+        }
+    }
+}
+
+async fn next_cell(stream: &mut CellStream) -> Result<Vec<u8>, Error> {
+    loop {
+        let filled = stream.fill()?;
+        if let Some(cell) = stream.next_cell().map_err(Error::Link)? {
+            return Ok(cell.to_vec());
+        }
+        match filled {
+            Filled::Ended => return Err(IoError::Closed.into()),
+            Filled::Some => {}
+            Filled::Drained => stream.ready(false).await?,
+        }
+    }
+}
+
+/// Serves connection after connection until the client is closed or the relay wants it no more.
+pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, first: (CellStream, Link)) {
+    let (mut stream, mut link) = first;
+    let mut backoff = Backoff::default();
+    loop {
+        let announced = link.welcome().pins.clone();
+        let started = moment().now;
+        shared.state.lock().connected(link, moment());
+        dialer.learn_pins(&shared, &announced);
+        let end = serve(&shared, &mut stream).await;
+        drop(stream);
+        shared.state.lock().disconnected();
+        // A connection that lasted was no failure.
+        if moment().now.duration_since(started) > Duration::from_secs(60) {
+            backoff.reset();
+        }
+        let Some(connected) = reconnect(&shared, &dialer, end, &mut backoff).await else { return };
+        (stream, link) = connected;
+    }
+}
+
+/// Tries until it works. `None` where it never will.
+async fn reconnect(
+    shared: &Shared,
+    dialer: &Dialer,
+    mut end: End,
+    backoff: &mut Backoff,
+) -> Option<(CellStream, Link)> {
+    loop {
+        if let Some(ending) = ending(&end) {
+            let mut state = shared.state.lock();
+            state.tell(Event::Disconnected { why: why(&end), next_try: None });
+            state.end(ending);
+            drop(state);
+            shared.wake();
+            return None;
+        }
+        let wait = match &end {
+            End::Goaway(goaway) => goaway.reconnect_after,
+            End::Worn => Duration::ZERO,
+            End::Closed | End::Failed(_) => backoff.next(&mut OsRandom),
+        };
+        let event = Event::Disconnected { why: why(&end), next_try: Some(wait) };
+        shared.state.lock().tell(event);
+        end = tokio::select! {
+            () = shared.closed.notified() => End::Closed,
+            dialled = dial_after(shared, dialer, wait) => match dialled {
+                Ok((stream, link)) => {
+                    let (replaced, resumed) = (link.welcome().replaced, stream.is_resumed());
+                    shared.state.lock().tell(Event::Connected { replaced, resumed });
+                    return Some((stream, link));
+                }
+                Err(error) => End::Failed(error),
+            },
+        };
+    }
+}
+
+async fn dial_after(
+    shared: &Shared,
+    dialer: &Dialer,
+    wait: Duration,
+) -> Result<(CellStream, Link), Error> {
+    tokio::time::sleep(wait).await;
+    dialer.dial(shared, None).await
+}
+
+/// Whether there is nothing to be hoped for.
+fn ending(end: &End) -> Option<Ending> {
+    match end {
+        End::Closed => Some(Ending::Closed),
+        End::Goaway(goaway) => match goaway.reason {
+            GoawayReason::Superseded => Some(Ending::Superseded),
+            GoawayReason::Revoked => Some(Ending::Revoked),
+            GoawayReason::Draining | GoawayReason::Idle => None,
+        },
+        End::Failed(Error::Link(crate::link::LinkError::Refused { code, sentence, .. })) => {
+            let hopeless = matches!(code, ErrorCode::Unauthenticated | ErrorCode::Forbidden);
+            hopeless.then(|| Ending::NotAdmitted(sentence.clone()))
+        }
+        End::Worn | End::Failed(_) => None,
+    }
+}
+
+fn why(end: &End) -> String {
+    match end {
+        End::Closed => "the client was closed".into(),
+        End::Goaway(goaway) => format!("the relay said farewell: {}", goaway.reason),
+        End::Worn => "the connection has carried enough and is replaced".into(),
+        End::Failed(error) => error.to_string(),
+    }
+}
+
+/// The turns of one connection.
+async fn serve(shared: &Shared, stream: &mut CellStream) -> End {
+    let mut out = Vec::with_capacity(OUT_BYTES_MAX);
+    loop {
+        match turn(shared, stream, &mut out) {
+            Err(end) => return end,
+            Ok(Turn { busy: true, .. }) => tokio::task::yield_now().await,
+            Ok(Turn { flushed, next, .. }) => {
+                let sleep = tokio::time::sleep_until(next.into());
+                tokio::select! {
+                    ready = stream.ready(!flushed) => {
+                        if let Err(error) = ready {
+                            return End::Failed(error.into());
+                        }
+                    }
+                    () = shared.work.notified() => {}
+                    () = sleep => {}
+                }
+            }
+        }
+    }
+}
+
+struct Turn {
+    /// There is more to do at once.
+    busy: bool,
+    /// The socket has taken everything.
+    flushed: bool,
+    next: Instant,
+}
+
+/// Reads, lets the state machines work, writes.
+fn turn(shared: &Shared, stream: &mut CellStream, out: &mut Vec<u8>) -> Result<Turn, End> {
+    let failed = |error: IoError| End::Failed(error.into());
+    let filled = stream.fill().map_err(failed)?;
+    let room = OUT_BYTES_MAX.saturating_sub(stream.unsent());
+    let now = moment();
+    let mut farewell = None;
+    let (more, next) = {
+        let mut state = shared.state.lock();
+        if state.ended.is_some() {
+            return Err(End::Closed);
+        }
+        let link_failed = |error| End::Failed(Error::Link(error));
+        while let Some(cell) = stream.next_cell().map_err(link_failed)? {
+            if let Some(goaway) = state.handle_cell(cell, now).map_err(link_failed)? {
+                farewell = Some(goaway);
+            }
+        }
+        out.clear();
+        state.turn(now, room, out).map_err(link_failed)?;
+        (state.has_more(), state.next_turn(now))
+    };
+    shared.wake();
+    stream.push(out).map_err(failed)?;
+    let flushed = stream.flush().map_err(failed)?;
+    if let Some(goaway) = farewell {
+        return Err(End::Goaway(goaway));
+    }
+    if filled == Filled::Ended {
+        return Err(failed(IoError::Closed));
+    }
+    if stream.is_worn() {
+        return Err(End::Worn);
+    }
+    let next = next.unwrap_or(now.now);
+    let busy = filled == Filled::Some || (more && flushed && next <= now.now);
+    Ok(Turn { busy, flushed, next })
+}

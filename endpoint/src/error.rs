@@ -1,0 +1,168 @@
+//! What can go wrong for an application: a sentence for a person, and whether trying again can help.
+
+use std::time::Duration;
+
+use hushwire_wire::code::CodeError;
+use hushwire_wire::control::ErrorCode;
+use hushwire_wire::id::DeviceId;
+
+use crate::conversation::StreamError;
+use crate::io::IoError;
+use crate::keystore::KeystoreError;
+use crate::link::LinkError;
+use crate::pairing::PairError;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no connection to the relay.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The relay did not admit this device, or broke the protocol.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The keystore knows no relay.
+    #[error("this device is not enrolled at a relay yet: enrol it with an invite")]
+    NotEnrolled,
+    /// The relay does not know this device (any more).
+    #[error("the relay does not admit this device: {0}")]
+    NotAdmitted(String),
+    /// The invite was used before, has expired, or never was one.
+    #[error("the relay does not accept this invite: {0}; ask for a new one")]
+    InviteRefused(String),
+    /// The account's owner or the operator has revoked this device.
+    #[error("this device has been revoked at its relay")]
+    Revoked,
+    /// A newer connection of this device has taken over: another process uses the same keystore, or a copy of it.
+    #[error("another connection of this device has taken over")]
+    Superseded,
+    /// The relay refused a request.
+    #[error("{sentence}")]
+    Refused {
+        /// For a program.
+        code: ErrorCode,
+        /// The relay's sentence.
+        sentence: String,
+        /// When it may work.
+        wait: Option<Duration>,
+    },
+    /// The relay did not answer, or the connection to it ended first. It may have done what was asked.
+    #[error("the relay did not answer in time")]
+    NoAnswer,
+    /// There is no connection at present; the client is making one.
+    #[error("there is no connection to the relay at present")]
+    Disconnected,
+    /// No such peer in the keystore.
+    #[error("device {0} is not paired with this one: pair with it first")]
+    NotPaired(DeviceId),
+    /// The peer was removed while the call waited.
+    #[error("the pairing with device {0} was removed")]
+    Unpaired(DeviceId),
+    /// A message is larger than 16 MiB.
+    #[error("a message of {0} bytes is too large: at most 16 MiB, send it as a stream")]
+    TooLarge(usize),
+    /// The peer's application refused the message.
+    #[error("the peer refused the message (reason {0})")]
+    Rejected(u16),
+    /// A stream ended before its end.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A code was not read.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// A pairing did not go on.
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    /// A pairing code for another relay.
+    #[error("the code is for a device at another relay ({0}): both must be at the same one")]
+    OtherRelay(String),
+    /// Somebody else than the maker of the code answered.
+    #[error("device {found} answered where the code names {expected}: make a new code")]
+    OtherDevice {
+        /// Whom the code names.
+        expected: DeviceId,
+        /// Who answered.
+        found: DeviceId,
+    },
+    /// Nobody joined before the code expired, or the other device fell silent.
+    #[error("the pairing code has expired; make a new one")]
+    PairingExpired,
+    /// The users saw different digits.
+    #[error("the confirmation codes differ: do not use this link again, and pair in person if you can")]
+    ConfirmationFailed,
+    /// The keystore says why.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody doing something about it.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io(error) => match error {
+                IoError::Connect { .. }
+                | IoError::TimedOut { .. }
+                | IoError::Lost(_)
+                | IoError::Closed => true,
+                IoError::Address { .. }
+                | IoError::PinDiffers { .. }
+                | IoError::Certificate(_)
+                | IoError::WrongService
+                | IoError::Tls(_) => false,
+            },
+            Self::Link(error) => link_is_retryable(error),
+            Self::Refused { code, .. } => code_is_retryable(*code),
+            Self::NoAnswer | Self::Disconnected => true,
+            Self::Stream(StreamError::SessionLost) => true,
+            Self::NotEnrolled
+            | Self::NotAdmitted(_)
+            | Self::InviteRefused(_)
+            | Self::Revoked
+            | Self::Superseded
+            | Self::NotPaired(_)
+            | Self::Unpaired(_)
+            | Self::TooLarge(_)
+            | Self::Rejected(_)
+            | Self::Stream(StreamError::Abandoned(_) | StreamError::Closed)
+            | Self::Code(_)
+            | Self::Pair(_)
+            | Self::OtherRelay(_)
+            | Self::OtherDevice { .. }
+            | Self::PairingExpired
+            | Self::ConfirmationFailed
+            | Self::Keystore(_)
+            | Self::Closed => false,
+        }
+    }
+}
+
+fn link_is_retryable(error: &LinkError) -> bool {
+    match error {
+        LinkError::Refused { code, .. } => code_is_retryable(*code),
+        LinkError::Silent => true,
+        LinkError::Malformed(_)
+        | LinkError::Header(_)
+        | LinkError::Control(_)
+        | LinkError::Counter { .. }
+        | LinkError::WrongRelay { .. }
+        | LinkError::Version(_) => false,
+    }
+}
+
+fn code_is_retryable(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::Draining => true,
+        ErrorCode::Malformed
+        | ErrorCode::Unauthenticated
+        | ErrorCode::Forbidden
+        | ErrorCode::UnknownDevice
+        | ErrorCode::TooLarge
+        | ErrorCode::Expired
+        | ErrorCode::Conflict
+        | ErrorCode::Unsupported => false,
+    }
+}
