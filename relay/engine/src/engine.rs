@@ -148,6 +148,7 @@ impl Engine {
             limits.handshakes_per_s > 0 && limits.cells_per_s > 0 && limits.bytes_per_s > 0,
             "a rate of zero admits nobody"
         );
+        assert!(config.region.len() <= NAME_BYTES_MAX, "a region's name fits a welcome");
         let sealed_cells_max = limits.sealed_bytes_max.saturating_sub(SEALED_CONTROL_RESERVE_BYTES);
         assert!(
             sealed_len(Class::C7) <= sealed_cells_max,

@@ -1,8 +1,8 @@
 //! The I/O layer of the simulation: what it does with verdicts and commands.
 
 use hushwire_engine::{
-    Command, ConnId, Egress, EngineLimits, Envelope, Introduction, ShardId, Slot, Slots, Stage,
-    StoreAnswer, StoreQuestion, Stored, Ticket, Verdict, Why, command::HandedOver,
+    Command, ConnId, EngineLimits, Envelope, Introduction, ShardId, Slot, Slots, Stage,
+    StoreAnswer, StoreQuestion, Stored, Ticket, Verdict,
 };
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::control::{Control, ControlError, CoverMode, ErrorCode, Transport};
@@ -10,7 +10,7 @@ use hushwire_wire::id::DeviceId;
 
 use super::Violation;
 use super::ledger::{CellId, LinkId};
-use super::network::{At, Body, Piece, RelayEnd, Unit, len_of};
+use super::network::{At, Body, Piece, RelayEnd, Unit};
 use super::plan::{Fault, MILLI};
 use super::random::Random;
 use super::world::{Event, World, violation};
@@ -165,7 +165,7 @@ impl World {
     }
 
     /// The cell in a slot is taken out, and the slot is free.
-    fn take_slot(&mut self, shard: ShardId, slot: Slot) -> Result<CellId, Violation> {
+    pub(crate) fn take_slot(&mut self, shard: ShardId, slot: Slot) -> Result<CellId, Violation> {
         let here = self.shard(shard);
         match here.slots[slot.0 as usize].take() {
             Some(cell) => {
@@ -176,108 +176,13 @@ impl World {
         }
     }
 
-    fn seal(&mut self, link: LinkId, cell: CellId) -> Result<Piece, Violation> {
+    pub(crate) fn seal(&mut self, link: LinkId, cell: CellId) -> Result<Piece, Violation> {
         let device = self.links[link].device;
         self.ledger.seal(cell, link, device, &self.accounts)?;
         let sent = self.ledger.cell(cell);
         let sender = self.devices[sent.sender].id;
         let header = Header::unicast(sent.class, u32::from(sent.lane), 0, sender);
         Ok(Piece { header, body: Body::Cell(cell) })
-    }
-
-    pub(crate) fn put_out(&mut self, link: LinkId, unit: Unit, charged: u32) {
-        self.links[link].output.push_back((unit, charged));
-        self.schedule_drain(link);
-    }
-
-    pub(crate) fn schedule_drain(&mut self, link: LinkId) {
-        let to = &mut self.links[link];
-        if to.output.is_empty() || to.drain_scheduled || to.stopped {
-            return;
-        }
-        to.drain_scheduled = true;
-        let at = self.now + to.down.between(1, MILLI);
-        self.schedule(at, Event::Drain(link));
-    }
-
-    /// The network takes some of a link's output.
-    pub(crate) fn drain(&mut self, link: LinkId) -> Result<(), Violation> {
-        let (now, delay) = (self.now, self.plan.delay_nanos);
-        self.links[link].drain_scheduled = false;
-        let Some(at) = self.links[link].at().filter(|_| !self.links[link].stopped) else {
-            return Ok(());
-        };
-        let mut drained = 0;
-        for _ in 0..self.links[link].down.between(1, 8) {
-            let to = &mut self.links[link];
-            let Some((unit, charged)) = to.output.pop_front() else { break };
-            drained += charged;
-            let arrival = (now + to.down.between(1, delay)).max(to.down_last + 1);
-            to.down_last = arrival;
-            self.see(link, false, len_of(&unit));
-            self.schedule(arrival, Event::Down(link, unit));
-        }
-        let conn = self.resolve(at);
-        if self.shard(at.shard).engine.handle_drained(conn, drained) {
-            self.empty(link, at)?;
-        }
-        if self.links[link].output.is_empty() && self.links[link].close_after_flush {
-            self.end(link);
-        }
-        self.schedule_drain(link);
-        self.carry_out(at.shard)
-    }
-
-    /// Seals what waits for a connection.
-    fn empty(&mut self, link: LinkId, at: At) -> Result<(), Violation> {
-        loop {
-            let Some((piece, class)) = self.next_piece(link, at)? else { return Ok(()) };
-            self.put_out(link, vec![piece], EngineLimits::sealed_len(class));
-        }
-    }
-
-    fn next_piece(&mut self, link: LinkId, at: At) -> Result<Option<(Piece, Class)>, Violation> {
-        let piece = match self.shard(at.shard).engine.poll_egress(at.conn) {
-            Egress::Nothing => return Ok(None),
-            Egress::Cover(class) => Piece::cover(class, 0),
-            Egress::Control(control) => control_piece(control),
-            Egress::Real(stored) => {
-                let cell = self.take_slot(at.shard, stored.slot)?;
-                self.seal(link, cell)?
-            }
-        };
-        let class = piece.header.class;
-        Ok(Some((piece, class)))
-    }
-
-    /// Time passes for every engine.
-    pub(crate) fn pass_time(&mut self) -> Result<(), Violation> {
-        let now = self.time();
-        for number in 0..self.plan.shards {
-            let shard = ShardId(number);
-            if self.shard(shard).engine.poll_timeout().is_none_or(|due| due > now) {
-                continue;
-            }
-            self.shard(shard).engine.handle_timeout(now);
-            self.carry_out(shard)?;
-            while let Some(conn) = self.shard(shard).engine.poll_slots(now) {
-                let Some(&link) = self.shard(shard).links.get(&conn) else {
-                    return violation("no bleed", format!("a slot of {conn:?}, which is nobody"));
-                };
-                let (mut unit, at) = (Vec::new(), At { shard, conn });
-                while let Some((piece, _)) = self.next_piece(link, at)? {
-                    unit.push(piece);
-                }
-                let Some((class, _)) = self.plan.slots else { return Ok(()) };
-                if len_of(&unit) != class.cell_len() {
-                    let what = format!("a slot of {class:?} holds {} bytes", len_of(&unit));
-                    return violation("unobservable", what);
-                }
-                self.put_out(link, unit, EngineLimits::sealed_len(class));
-                self.carry_out(shard)?;
-            }
-        }
-        Ok(())
     }
 
     /// Carries out what an engine wants.
@@ -341,89 +246,6 @@ impl World {
         }
     }
 
-    fn close_link(&mut self, at: At, after_flush: bool, why: Why) -> Result<(), Violation> {
-        let Some(&link) = self.shard(at.shard).links.get(&at.conn) else {
-            return violation("no bleed", format!("{at:?} is to be closed, and is nobody"));
-        };
-        if why == Why::Malformed && !self.links[link].rude {
-            return violation("no bleed", "an honest connection was closed as malformed".into());
-        }
-        if after_flush && !self.links[link].output.is_empty() {
-            self.links[link].close_after_flush = true;
-        } else {
-            self.end(link);
-        }
-        Ok(())
-    }
-
-    /// Closes the relay's end of a link.
-    fn end(&mut self, link: LinkId) {
-        let Some(at) = self.links[link].at() else { return };
-        let now = self.time();
-        self.shard(at.shard).links.remove(&at.conn);
-        let to = &mut self.links[link];
-        to.relay = RelayEnd::Closed { was: Some(at) };
-        to.output.clear();
-        let arrival = to.down_last.max(self.now) + 1;
-        self.shard(at.shard).engine.handle_closed(at.conn, now);
-        self.see(link, false, 0);
-        self.schedule(arrival, Event::Ended(link));
-    }
-
-    /// The relay notices that a link is dead.
-    pub(crate) fn died(&mut self, link: LinkId) -> Result<(), Violation> {
-        match &mut self.links[link].relay {
-            RelayEnd::Open(at) => {
-                let shard = at.shard;
-                self.end(link);
-                self.carry_out(shard)
-            }
-            RelayEnd::Moving { was, .. } => {
-                let was = Some(*was);
-                self.links[link].relay = RelayEnd::Closed { was };
-                Ok(())
-            }
-            // The death is noticed twice: by a send and by a poll.
-            RelayEnd::Closed { was: Some(at) } => {
-                let at = *at;
-                let (conn, now) = (self.resolve(at), self.time());
-                self.shard(at.shard).engine.handle_closed(conn, now);
-                self.carry_out(at.shard)
-            }
-            RelayEnd::Closed { was: None } => Ok(()),
-        }
-    }
-
-    pub(crate) fn take_over(
-        &mut self,
-        shard: ShardId,
-        link: LinkId,
-        handed: HandedOver,
-    ) -> Result<(), Violation> {
-        let nobody = RelayEnd::Closed { was: None };
-        let RelayEnd::Moving { was, waiting } =
-            core::mem::replace(&mut self.links[link].relay, nobody)
-        else {
-            return Ok(());
-        };
-        let charged: u32 = self.links[link].output.iter().map(|(_, charged)| charged).sum();
-        if charged != handed.sealed_bytes {
-            return violation("bounded", "sealed bytes were lost on the way".into());
-        }
-        let now = self.time();
-        let Ok(conn) = self.shard(shard).engine.handle_hand_over(handed, now) else {
-            self.links[link].relay = RelayEnd::Closed { was: Some(was) };
-            let arrival = self.now + 1;
-            self.schedule(arrival, Event::Ended(link));
-            return Ok(());
-        };
-        self.links[link].relay = RelayEnd::Open(At { shard, conn });
-        self.shard(shard).links.insert(conn, link);
-        self.carry_out(shard)?;
-        self.schedule_drain(link);
-        waiting.into_iter().try_for_each(|unit| self.hear(link, unit))
-    }
-
     /// Keeps order between two shards. Under constant cover the mesh has one delay, so that what an
     /// observer sees cannot depend on who shared it.
     fn mesh_arrival(&mut self, from: ShardId, to: ShardId) -> u64 {
@@ -465,7 +287,7 @@ impl World {
     }
 }
 
-fn control_piece(control: Control) -> Piece {
+pub(crate) fn control_piece(control: Control) -> Piece {
     let class = Class::for_body(4 + control.encode().len()).unwrap_or(Class::C7);
     Piece::control(class, 0, Body::Control(control))
 }

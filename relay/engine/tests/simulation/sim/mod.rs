@@ -16,7 +16,9 @@
 mod device;
 mod io;
 mod ledger;
+mod links;
 mod network;
+mod output;
 mod plan;
 mod random;
 mod store;
