@@ -161,3 +161,14 @@ impl Outlet {
         control
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_small() {
+        let bytes = core::mem::size_of::<Connection>();
+        assert!(bytes <= 448, "{bytes} bytes: memory of an idle device is counted in bytes");
+    }
+}

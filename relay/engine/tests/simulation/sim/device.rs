@@ -263,7 +263,7 @@ impl World {
         }
         for piece in unit {
             match piece.body {
-                Body::Cell(cell) => self.ledger.deliver(cell)?,
+                Body::Cell(cell) => self.ledger.deliver(cell, link)?,
                 Body::Control(Control::Undeliverable { lane, counter, .. }) => {
                     self.ledger.report(link, lane, counter)?;
                 }

@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     pub(crate) let_in: BTreeSet<(DeviceNumber, DeviceNumber)>,
     /// Devices that may at some time have hidden their presence.
     pub(crate) hidden: BTreeSet<DeviceNumber>,
+    /// The last cell delivered from one link to another.
+    last: BTreeMap<(LinkId, LinkId), CellId>,
     pub(crate) delivered: u64,
     pub(crate) reported: u64,
 }
@@ -86,8 +88,13 @@ impl Ledger {
         Ok(())
     }
 
-    pub(crate) fn deliver(&mut self, id: CellId) -> Result<(), Violation> {
+    pub(crate) fn deliver(&mut self, id: CellId, link: LinkId) -> Result<(), Violation> {
         self.delivered += 1;
+        let last = self.last.insert((self.cells[id].link, link), id);
+        if last.is_some_and(|last| last > id) {
+            let what = format!("{:?} was overtaken", self.cells[id]);
+            return Err(Violation { checker: "in order", what });
+        }
         self.end(id, End::Delivered)
     }
 

@@ -8,6 +8,7 @@
 //! * *no bleed*: a cell reaches its own recipient only, by its own slot, and never a stranger;
 //! * *accounted*: every cell that was sent is delivered, reported or refused once, never twice, unless the
 //!   connection of its sender or its recipient died;
+//! * *in order*: between two connections no cell overtakes another;
 //! * *unobservable*: under constant cover, one seed with and without payload shows an observer the same
 //!   times, sizes and directions.
 //!
