@@ -171,8 +171,12 @@ impl Shard {
         let doorbell = Arc::clone(&self.doorbell);
         self.ring.watch(doorbell.wake(), Token::new(WAKE, 0, 0))?;
         self.accept_again()?;
-        while !self.is_over() {
+        loop {
             self.turn()?;
+            // Before resting: an order that the turn took may leave nothing to wake up for.
+            if self.is_over() {
+                break;
+            }
             self.rest()?;
         }
         self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
