@@ -52,21 +52,21 @@ pub(crate) struct ControlParts {
 /// Starts the control thread. It ends when all shards have ended, and says why they did.
 ///
 /// # Errors
-/// The system's, when it has no thread or descriptor left.
+/// The system's, when it has no thread or descriptor left. The shards have been told to stop then.
 pub(crate) fn spawn(parts: ControlParts) -> io::Result<JoinHandle<Result<(), RelayError>>> {
+    let ControlParts { operator, http, admin, shards } = parts;
+    let ended = Ended::new(Arc::clone(&operator));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
         .thread_name("control-helper")
         .build()?;
-    let ControlParts { operator, http, admin, shards } = parts;
     let (http, clients) = {
         let _entered = runtime.enter();
         (TcpListener::from_std(http)?, UnixListener::from_std(admin.listener()?)?)
     };
     std::thread::Builder::new().name("control".into()).spawn(move || {
-        let ended = Ended::new(Arc::clone(&operator));
         let outcome = runtime.block_on(run(Arc::clone(&operator), http, clients, shards));
         drop(runtime);
         drop(admin);
@@ -85,7 +85,8 @@ async fn run(
     let mut servers = JoinSet::new();
     servers.spawn(http::serve(http, Arc::clone(&operator)));
     servers.spawn(conversation::serve(clients, Arc::clone(&operator)));
-    let outcome = supervision::supervise(shards, &operator).await;
+    let outcome =
+        supervision::supervise(shards, &operator.phase, |order| operator.order(order)).await;
     operator.phase.raise(Phase::Leaving);
     // Whoever asked for the end still hears that it came.
     let goodbye = Duration::from_millis(limits::GOODBYE_MS);

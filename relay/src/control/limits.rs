@@ -16,7 +16,7 @@ pub const HTTP_CONNECTION_MS: u64 = 5_000;
 /// Clients of the admin socket at a time; one more is told so and closed.
 pub const ADMIN_CLIENTS_MAX: usize = 8;
 /// Time for a whole question to arrive, and for its answer to be taken.
-pub const ADMIN_LINE_MS: u64 = 10_000;
+pub const ADMIN_LINE_MS: u64 = 5_000;
 /// Devices on one page of an answer.
 pub const DEVICES_PAGE: usize = 256;
 /// Bytes that one device takes in an answer: its IDs, a name in which every character is escaped, keys.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::operator::Operator;
-use super::phase::Phase;
+use super::phase::{Phase, PhaseCell};
 use crate::shard::inbox::Posted;
 
 /// Why the relay ended before it was told to.
@@ -42,13 +42,14 @@ pub(crate) struct ShardThreads {
     pub(crate) ended: mpsc::Receiver<usize>,
 }
 
-/// Carries orders to the shards and waits for all of them to end.
+/// Carries orders to the shards and waits for all of them to end. `order` posts to every shard.
 ///
 /// # Errors
 /// Of the first shard that failed.
 pub(super) async fn supervise(
     mut shards: ShardThreads,
-    operator: &Arc<Operator>,
+    phase: &PhaseCell,
+    order: impl Fn(fn() -> Posted),
 ) -> Result<(), RelayError> {
     let mut outcome = Ok(());
     let mut ordered = Phase::Running;
@@ -59,19 +60,19 @@ pub(super) async fn supervise(
                 if let Some(error) = join(&mut shards.threads, number) {
                     tracing::error!(%error, "a shard ended");
                     outcome = outcome.and(Err(error));
-                    operator.phase.raise(Phase::Stopping);
+                    phase.raise(Phase::Stopping);
                 }
             }
-            phase = operator.phase.reached(Phase::Draining), if ordered < Phase::Draining => {
+            now = phase.reached(Phase::Draining), if ordered < Phase::Draining => {
                 ordered = Phase::Draining;
-                if phase == Phase::Draining {
+                if now == Phase::Draining {
                     tracing::info!("draining: devices are told to come back later");
-                    operator.order(|| Posted::Drain);
+                    order(|| Posted::Drain);
                 }
             }
-            _ = operator.phase.reached(Phase::Stopping), if ordered < Phase::Stopping => {
+            _ = phase.reached(Phase::Stopping), if ordered < Phase::Stopping => {
                 ordered = Phase::Stopping;
-                operator.order(|| Posted::Stop);
+                order(|| Posted::Stop);
             }
         }
     }
@@ -136,5 +137,89 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.0.order(|| Posted::Stop);
         self.0.phase.raise(Phase::Ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Shards that do `work` with the orders they get.
+    fn shards(
+        work: &[fn(Receiver<Posted>) -> ShardOutcome],
+    ) -> (ShardThreads, Vec<Sender<Posted>>) {
+        let (farewell, ended) = mpsc::channel(work.len());
+        let mut orders = Vec::new();
+        let threads = work.iter().enumerate().map(|(number, work)| {
+            let (order, inbox) = channel();
+            orders.push(order);
+            let (farewell, work) = (Farewell::new(number, farewell.clone()), *work);
+            Some(std::thread::spawn(move || {
+                let _says_goodbye = farewell;
+                work(inbox)
+            }))
+        });
+        (ShardThreads { threads: threads.collect(), ended }, orders)
+    }
+
+    /// Supervises shards that do `work`; what they were ordered, and how it ended.
+    fn supervised(
+        work: &[fn(Receiver<Posted>) -> ShardOutcome],
+        raise: Option<Phase>,
+    ) -> (Vec<String>, Result<(), RelayError>) {
+        let (shards, orders) = shards(work);
+        let (phase, said) = (PhaseCell::new(), RefCell::new(Vec::new()));
+        phase.raise(Phase::Running);
+        if let Some(raise) = raise {
+            phase.raise(raise);
+        }
+        let order = |posted: fn() -> Posted| {
+            said.borrow_mut().push(format!("{:?}", posted()));
+            orders.iter().for_each(|order| drop(order.send(posted())));
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let outcome = runtime.block_on(supervise(shards, &phase, order));
+        (said.into_inner(), outcome)
+    }
+
+    /// Ends at the first order.
+    fn obeys(inbox: Receiver<Posted>) -> ShardOutcome {
+        inbox.recv().map(|_| ()).map_err(|_| "no order".to_owned())
+    }
+
+    fn fails(_inbox: Receiver<Posted>) -> ShardOutcome {
+        Err("the kernel said no".to_owned())
+    }
+
+    fn panics(_inbox: Receiver<Posted>) -> ShardOutcome {
+        panic!("a bug {}", 7)
+    }
+
+    #[test]
+    fn orders_reach_all_shards() {
+        let check = |phase, expect: &str| {
+            let (said, outcome) = supervised(&[obeys, obeys], Some(phase));
+            assert_eq!((said, outcome), (vec![expect.to_owned()], Ok(())), "{phase:?}");
+        };
+        check(Phase::Draining, "Drain");
+        check(Phase::Stopping, "Stop");
+    }
+
+    #[test]
+    fn one_shard_that_fails_ends_all() {
+        let (said, outcome) = supervised(&[obeys, fails, obeys], None);
+        assert_eq!(said, ["Stop"]);
+        let cause = "the kernel said no".to_owned();
+        assert_eq!(outcome, Err(RelayError::Shard { shard: 1, cause }));
+    }
+
+    #[test]
+    fn one_shard_that_panics_ends_all() {
+        let (said, outcome) = supervised(&[panics, obeys], None);
+        assert_eq!(said, ["Stop"]);
+        let (thread, message) = ("shard 0".to_owned(), "a bug 7".to_owned());
+        assert_eq!(outcome, Err(RelayError::Panic { thread, message }));
     }
 }

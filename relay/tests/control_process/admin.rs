@@ -8,10 +8,8 @@ use crate::support::{Home, Line, ask};
 
 #[track_caller]
 fn sentence(answer: Answer) -> String {
-    match answer {
-        Answer::Failed { sentence } => sentence,
-        other => panic!("{other:?}"),
-    }
+    let Answer::Failed { sentence } = answer else { panic!("{answer:?}") };
+    sentence
 }
 
 #[test]
@@ -122,4 +120,15 @@ fn too_many_clients_are_told_so() {
     assert_eq!(late.answer(), None);
     assert!(matches!(lines[0].ask(b"{\"ask\":\"status\"}\n"), Answer::Status(_)));
     drop((lines, daemon));
+}
+
+#[test]
+fn a_client_that_says_nothing_more_is_cut_off() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut line = Line::open(&home.socket());
+    line.send(b"{\"ask\":").unwrap();
+    assert!(sentence(line.answer().unwrap()).contains("no question came in time"));
+    assert_eq!(line.answer(), None);
+    let _goes_on = daemon.status();
 }

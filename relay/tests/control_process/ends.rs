@@ -110,14 +110,11 @@ fn devices(home: &Home) -> Vec<Device> {
     let mut all = Vec::new();
     loop {
         let after = all.last().map(|device: &Device| device.device.clone());
-        match ask(&home.socket(), &Question::Devices { after }) {
-            Answer::Devices { devices, more } => {
-                all.extend(devices);
-                if !more {
-                    return all;
-                }
-            }
-            other => panic!("{other:?}"),
+        let answer = ask(&home.socket(), &Question::Devices { after });
+        let Answer::Devices { devices, more } = answer else { panic!("{answer:?}") };
+        all.extend(devices);
+        if !more {
+            return all;
         }
     }
 }

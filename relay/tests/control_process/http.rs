@@ -41,7 +41,7 @@ fn wrong_requests() {
     check(b"GET /metrics/../etc HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 404 Not Found");
     check(b"POST /metrics HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 405 Method Not Allowed");
     check(b"\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", "HTTP/1.1 400 Bad Request");
-    check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 400 Bad Request");
+    check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "");
     check(b"GET /livez HTTP/9.9\r\n\r\n", "HTTP/1.1 400 Bad Request");
     check(b"{\"ask\":\"status\"}\n\n", "HTTP/1.1 400 Bad Request");
     let long = [b"GET /livez HTTP/1.1\r\nx: ", &[b'x'; 20_000][..], b"\r\n\r\n"].concat();

@@ -88,6 +88,6 @@ fn a_data_directory_that_others_can_enter() {
 #[test]
 fn more_connections_than_files() {
     let home = Home::new();
-    let config = home.config().replace("connections_max = 256", "connections_max = 4_194_304");
+    let config = home.config().replace("\nconnections_max = 256", "\nconnections_max = 4_194_304");
     home.fail_with(&config).expect(69, "LimitNOFILE");
 }

@@ -87,8 +87,7 @@ impl Home {
 
     /// Runs a relay that is expected not to start.
     pub(crate) fn fail_with(&self, config: &str) -> Ended {
-        let path = self.write(config);
-        Ended::of(hushwired(&["--config", path.to_str().unwrap()]).output().unwrap())
+        run(&["--config", self.write(config).to_str().unwrap()])
     }
 }
 
@@ -155,10 +154,9 @@ impl Daemon {
     }
 
     pub(crate) fn status(&self) -> Status {
-        match ask(&self.socket, &Question::Status) {
-            Answer::Status(status) => *status,
-            other => panic!("{other:?}"),
-        }
+        let answer = ask(&self.socket, &Question::Status);
+        let Answer::Status(status) = answer else { panic!("{answer:?}") };
+        *status
     }
 
     pub(crate) fn http(&self, request: &[u8]) -> String {
