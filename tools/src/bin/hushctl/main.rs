@@ -7,6 +7,7 @@ mod line;
 mod show;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -14,7 +15,6 @@ use hushwire_relay::control::admin::{Answer, Device, Question};
 
 use arguments::{Action, Arguments};
 use failure::Failure;
-use line::Line;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -33,29 +33,29 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let Arguments { json, .. } = *arguments;
-    let mut line = Line::connect(&arguments.socket)?;
+    let Arguments { json, socket, .. } = arguments;
+    let json = *json;
     match &arguments.action {
         Action::Status => {
-            let answer = line.ask(&Question::Status)?;
+            let answer = line::ask(socket, &Question::Status)?;
             let Answer::Status(status) = answer else { return Err(Failure::unexpected(answer)) };
             if json { show::json(out, &*status) } else { show::status(out, &status) }
         }
         Action::Invite { account, ttl } => {
             let question = Question::Invite { account: account.clone(), ttl_s: ttl.0 };
-            let answer = line.ask(&question)?;
+            let answer = line::ask(socket, &question)?;
             let Answer::Invite { invite, .. } = &answer else {
                 return Err(Failure::unexpected(answer));
             };
             if json { show::json(out, &answer) } else { show::invite(out, invite, ttl.0) }
         }
-        Action::Devices => devices(&mut line, json, out),
+        Action::Devices => devices(socket, json, out),
         Action::Revoke { device } => {
-            let answer = line.ask(&Question::Revoke { device: device.clone() })?;
+            let answer = line::ask(socket, &Question::Revoke { device: device.clone() })?;
             done(answer, json, out, "The device is shut out for good.")
         }
         Action::Drain => {
-            let answer = line.ask(&Question::Drain)?;
+            let answer = line::ask(socket, &Question::Drain)?;
             done(answer, json, out, "The relay says goodbye to its devices and stops.")
         }
     }
@@ -66,12 +66,13 @@ fn done(answer: Answer, json: bool, out: &mut impl Write, sentence: &str) -> Res
     if json { show::json(out, &answer) } else { Ok(writeln!(out, "{sentence}")?) }
 }
 
-/// Page by page, so that a relay with a million devices needs no memory here.
-fn devices(line: &mut Line, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+/// Page by page, so that a relay with a million devices needs no memory here. Each page is a conversation
+/// of its own, because who pages through the list by hand is slower than the relay waits.
+fn devices(socket: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     let mut after = None;
     let mut heading = !json;
     loop {
-        let answer = line.ask(&Question::Devices { after })?;
+        let answer = line::ask(socket, &Question::Devices { after })?;
         let Answer::Devices { devices, more } = answer else {
             return Err(Failure::unexpected(answer));
         };
