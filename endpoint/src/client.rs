@@ -15,6 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::{CoverMode, ErrorCode, Request};
@@ -30,6 +31,7 @@ use crate::io::Connector;
 use crate::keystore::{Keystore, Relay};
 use crate::link::{Answer, LinkError};
 use clock::moment;
+use limits::CLOSE_MS_MAX;
 use lock::Lock;
 use state::{Ending, Pushed, State};
 use task::Dialer;
@@ -203,12 +205,34 @@ impl Client {
         });
         let dialer = Dialer { connector, relay, options };
         let enrolling = token.is_some();
-        let first = dialer.dial(&shared, token).await.map_err(|error| admission(error, enrolling))?;
+        let first =
+            dialer.dial(&shared, token).await.map_err(|error| admission(error, enrolling))?;
         if enrolling {
             shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
         }
         tokio::spawn(task::run(shared.clone(), dialer, first));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
+    }
+
+    /// Ends the client once its peers have been told of everything that was received here, within
+    /// 2 seconds. Dropping it ends it at once: peers then send again what they were not told of.
+    /// Other clones fail from then on.
+    pub async fn close(self) {
+        self.shared.state.lock().closing = true;
+        self.shared.work.notify_one();
+        let ended = async {
+            loop {
+                let changed = self.shared.messages.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.shared.state.lock().ended.is_some() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // What could not be told in time will be asked for again.
+        let _late = tokio::time::timeout(Duration::from_millis(CLOSE_MS_MAX), ended).await;
     }
 
     /// This device.
@@ -347,11 +371,7 @@ impl Client {
         let mut peers: Vec<_> = state
             .keystore
             .peers()
-            .map(|peer| PeerInfo {
-                device: peer.device(),
-                name: peer.name().into(),
-                is_up: false,
-            })
+            .map(|peer| PeerInfo { device: peer.device(), name: peer.name().into(), is_up: false })
             .collect();
         for peer in &mut peers {
             peer.is_up =

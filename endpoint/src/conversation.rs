@@ -723,6 +723,12 @@ impl Conversation {
         soonest.into_iter().flatten().min()
     }
 
+    /// Whether the peer has still to be told of something that was taken here.
+    #[must_use]
+    pub fn owes(&self, now: Instant) -> bool {
+        self.connected && self.channel.is_up() && self.tell_at(now).is_some()
+    }
+
     fn tell_at(&self, now: Instant) -> Option<Instant> {
         let immediate = self.greeting || self.closing.is_some();
         let soonest = [

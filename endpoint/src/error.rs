@@ -88,7 +88,9 @@ pub enum Error {
     #[error("the pairing code has expired; make a new one")]
     PairingExpired,
     /// The users saw different digits.
-    #[error("the confirmation codes differ: do not use this link again, and pair in person if you can")]
+    #[error(
+        "the confirmation codes differ: do not use this link again, and pair in person if you can"
+    )]
     ConfirmationFailed,
     /// The keystore says why.
     #[error(transparent)]

@@ -3,3 +3,4 @@
 
 pub mod admin;
 pub mod relay_process;
+pub mod transfer;

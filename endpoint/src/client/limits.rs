@@ -14,3 +14,6 @@ pub const PAIRING_RESEND_MS: u64 = 3_000;
 pub const PAIRING_TRIES_MAX: u32 = 3;
 /// Time for WELCOME behind the TLS handshake.
 pub const WELCOME_MS_MAX: u64 = 10_000;
+
+/// Time in which peers are told what was received, before a client that is closed ends.
+pub const CLOSE_MS_MAX: u64 = 2_000;

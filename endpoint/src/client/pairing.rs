@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hushwire_wire::code::PairCode;
+use hushwire_wire::code::{CodeError, PairCode, RelayAddress, Trust};
 use hushwire_wire::control::Request;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::PAIR_TTL_S_MAX;
@@ -21,7 +21,6 @@ use crate::pairing::{AwaitAnswer, AwaitReveal, Carrier, Join, Offer, Qr, Sas, Te
 use crate::suite::handshake::Refused;
 use crate::suite::limits::HANDSHAKE_MS_MAX;
 use crate::suite::random::OsRandom;
-use hushwire_wire::code::{RelayAddress, Trust};
 
 const RESEND: Duration = Duration::from_millis(PAIRING_RESEND_MS);
 const PATIENCE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -272,7 +271,7 @@ impl Client {
         let (offer, tag) = {
             let mut state = self.shared.state.lock();
             let relay = state.keystore.relay().ok_or(Error::NotEnrolled)?;
-            let relay = address(relay);
+            let relay = address(relay)?;
             let identity = state.keystore.identity();
             let offer = Offer::<C>::new(identity, relay, options.terms, &mut OsRandom);
             let tag = *offer.tag().as_bytes();
@@ -283,7 +282,8 @@ impl Client {
             (Box::new(offer), tag)
         };
         let registered = Registered { shared: self.shared.clone(), route: Route::Rendezvous(tag) };
-        let ttl_s = u32::try_from(options.ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, PAIR_TTL_S_MAX);
+        let ttl_s =
+            u32::try_from(options.ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, PAIR_TTL_S_MAX);
         self.request(Request::PairOpen { tag, ttl_s }).await?;
         let ends = Instant::now() + Duration::from_secs(u64::from(ttl_s));
         Ok(PairingOffer { client: self.clone(), offer, joined, ends, _registered: registered })
@@ -300,8 +300,8 @@ impl Client {
         {
             let state = self.shared.state.lock();
             let relay = state.keystore.relay().ok_or(Error::NotEnrolled)?;
-            if relay.relay != code.relay.relay {
-                return Err(Error::OtherRelay(code.relay.address.clone()));
+            if relay.relay != code.relay.relay() {
+                return Err(Error::OtherRelay(code.relay.address().into()));
             }
         }
         let (state, hs1) = self.begin::<C>(&code)?;
@@ -344,7 +344,10 @@ impl Client {
         Ok(Join::start::<C>(code, identity, &terms, moment().unix_ns, &mut OsRandom)?)
     }
 
-    #[expect(clippy::type_complexity, reason = "the state machine's own result, with its state on both sides")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the state machine's own result, with its state on both sides"
+    )]
     fn answer<C: Carrier>(
         &self,
         offer: Offer<C>,
@@ -369,10 +372,10 @@ impl Client {
 }
 
 /// What a code says of the relay: its first pin, for a code has room for one.
-fn address(relay: &Relay) -> RelayAddress {
+fn address(relay: &Relay) -> Result<RelayAddress, CodeError> {
     let trust = match &relay.trust {
         RelayTrust::Pins(pins) => pins.first().map_or(Trust::PublicCa, |pin| Trust::Pin(*pin)),
         RelayTrust::PublicCa => Trust::PublicCa,
     };
-    RelayAddress { trust, relay: relay.relay, address: relay.address.clone() }
+    RelayAddress::new(trust, relay.relay, &relay.address)
 }

@@ -13,7 +13,9 @@ use super::Receipt;
 use super::clock::moment;
 use super::event::Event;
 use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
-use crate::conversation::{self, Conversation, MessageNumber, Moment, PeerKeys, PushError, StreamId};
+use crate::conversation::{
+    self, Conversation, MessageNumber, Moment, PeerKeys, PushError, StreamId,
+};
 use crate::error::Error;
 use crate::keystore::Keystore;
 use crate::link::{Answer, Goaway, Input, Link, LinkError, Origin};
@@ -72,6 +74,8 @@ pub(super) struct State {
     pub(super) signals: Signals,
     /// Why there will be no connection any more.
     pub(super) ended: Option<Ending>,
+    /// The application wants to end as soon as nobody has to be told of anything.
+    pub(super) closing: bool,
 }
 
 /// What changed, for those who wait for any such change.
@@ -133,6 +137,7 @@ impl State {
             wakers: Vec::new(),
             signals: Signals::default(),
             ended: None,
+            closing: false,
             keystore,
         };
         let peers: Vec<_> =
@@ -144,8 +149,7 @@ impl State {
     }
 
     fn insert(&mut self, device: DeviceId, keys: PeerKeys) {
-        let conversation =
-            Conversation::new(self.ours, device, keys, self.salt, &mut self.random);
+        let conversation = Conversation::new(self.ours, device, keys, self.salt, &mut self.random);
         self.peers.insert(device, Peer { conversation, timer: None });
     }
 
@@ -255,7 +259,8 @@ impl State {
 
     pub(super) fn accept_stream(&mut self) -> Option<(DeviceId, StreamId)> {
         while let Some(peer) = self.incoming.pop_front() {
-            if let Some(Some(id)) = self.with(peer, |conversation, _| conversation.accept_stream()) {
+            if let Some(Some(id)) = self.with(peer, |conversation, _| conversation.accept_stream())
+            {
                 self.incoming.push_front(peer);
                 return Some((peer, id));
             }
@@ -532,6 +537,13 @@ impl State {
     /// Whether the last turn left cells unmade for want of room.
     pub(super) fn has_more(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Whether the client may end now that it is to: every peer knows what was taken here.
+    pub(super) fn may_close(&self, now: Instant) -> bool {
+        self.closing
+            && self.dirty.is_empty()
+            && !self.peers.values().any(|peer| peer.conversation.owes(now))
     }
 
     /// When the next turn is due even if nothing happens.

@@ -49,7 +49,8 @@ impl Dialer {
         match tokio::time::timeout(patience, self.open(shared, stream, token)).await {
             Ok(opened) => opened,
             Err(_) => {
-                Err(IoError::TimedOut { address: self.relay.address.clone(), after: patience }.into())
+                Err(IoError::TimedOut { address: self.relay.address.clone(), after: patience }
+                    .into())
             }
         }
     }
@@ -285,6 +286,9 @@ fn turn(shared: &Shared, stream: &mut CellStream, out: &mut Vec<u8>) -> Result<T
     }
     if stream.is_worn() {
         return Err(End::Worn);
+    }
+    if flushed && shared.state.lock().may_close(now.now) {
+        return Err(End::Closed);
     }
     let next = next.unwrap_or(now.now);
     let busy = filled == Filled::Some || (more && flushed && next <= now.now);

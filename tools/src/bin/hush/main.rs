@@ -1,14 +1,51 @@
 //! `hush`: what a person does with Hushwire on a device.
 
+mod arguments;
+mod commands;
+mod demo;
+mod home;
+mod terminal;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| OsString::from("hush"));
     // The demo starts its relay from this same file, in a process of its own.
-    if arguments.next().is_some_and(|first| first == "daemon") {
+    if arguments.next().is_some_and(|first| first == demo::DAEMON) {
         return hushwire_relay::daemon::main(std::iter::once(program).chain(arguments));
     }
-    ExitCode::FAILURE
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => terminal::fail(&error, json),
+    }
+}
+
+/// One thread for everything: the work of a device is waiting.
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let Arguments { keystore, json, command } = arguments;
+        let home = home::Home::new(keystore)?;
+        match command {
+            Command::Demo(demo) => demo::run(&demo, json).await,
+            Command::Init => commands::init(&home, json),
+            Command::Enroll { invite, name } => commands::enroll(&home, &invite, name, json).await,
+            Command::Id => commands::id(&home, json),
+            Command::Pair(pair) => commands::pair(&home, pair, json).await,
+            Command::Peers => commands::peers(&home, json),
+            Command::Send(send) => commands::send(&home, &send, json).await,
+            Command::Receive(receive) => commands::receive(&home, &receive, json).await,
+        }
+    })
 }

@@ -1,0 +1,231 @@
+//! What each command does, but for the demo.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use hushwire::client::{Client, Message, Options, PairingOptions, PendingPair, StreamReader};
+use hushwire::pairing::Link;
+use hushwire_tools::transfer::{self, Head};
+use hushwire_wire::code::Invite;
+use hushwire_wire::id::DeviceId;
+use hushwire_wire::text;
+use qrcode::QrCode;
+use qrcode::render::unicode;
+use serde_json::json;
+use tokio::fs::File;
+use tokio::io::AsyncRead;
+
+use crate::arguments::{Pair, Receive, Send};
+use crate::home::{self, Home};
+use crate::terminal::{confirm, note, progress, show, text_or_input};
+
+/// Longest message that is shown on a terminal, in bytes.
+const SHOWN_BYTES_MAX: usize = 64 * 1024;
+
+fn options(name: Option<String>) -> Options {
+    Options {
+        software: concat!("hush/", env!("CARGO_PKG_VERSION")).into(),
+        name,
+        ..Options::default()
+    }
+}
+
+async fn connect(home: &Home) -> Result<Client> {
+    Ok(Client::connect(home.open()?, options(None)).await?)
+}
+
+pub(crate) fn init(home: &Home, json: bool) -> Result<()> {
+    let made = !home.exists();
+    let device = home.open_or_create()?.identity().device_id();
+    let path = home.path().display().to_string();
+    let text = match made {
+        true => format!(
+            "{device}\n\nThis is the device's ID; its key is in {path}, keep it to yourself.\nNext: hush enroll INVITE"
+        ),
+        false => {
+            format!("{device}\n\nThere was an identity in {path} already; nothing was changed.")
+        }
+    };
+    show(json, &text, &json!({ "device": device.to_text(), "keystore": path, "made": made }))
+}
+
+pub(crate) fn id(home: &Home, json: bool) -> Result<()> {
+    let keystore = home.open()?;
+    let device = keystore.identity().device_id().to_text();
+    let relay = keystore.relay().map(|relay| relay.address.clone());
+    show(json, &device, &json!({ "device": device, "relay": relay }))
+}
+
+pub(crate) async fn enroll(
+    home: &Home,
+    invite: &str,
+    name: Option<String>,
+    json: bool,
+) -> Result<()> {
+    let invite = Invite::from_text(&text_or_input(invite)?)?;
+    let keystore = home.open_or_create()?;
+    let client = Client::enroll(keystore, &invite, options(name)).await?;
+    let device = client.device().to_text();
+    let relay = invite.relay.address();
+    client.close().await;
+    let text = format!("enrolled at {relay} as {device}\nNext: hush pair");
+    show(json, &text, &json!({ "device": device, "relay": relay }))
+}
+
+pub(crate) async fn pair(home: &Home, pair: Pair, json: bool) -> Result<()> {
+    let client = connect(home).await?;
+    let pending = match &pair.link {
+        Some(link) => client.join_pairing::<Link>(&text_or_input(link)?).await?,
+        None => {
+            let offer = client.offer_pairing::<Link>(PairingOptions::default()).await?;
+            let link = offer.link();
+            let minutes = offer.expires_in().as_secs().div_ceil(60);
+            show(json, &offer_text(&link, minutes), &json!({ "link": link }))?;
+            offer.wait().await?
+        }
+    };
+    let device = settle(pending, &pair, json).await?;
+    client.close().await;
+    let text = format!("paired with {device}");
+    show(json, &text, &json!({ "paired": device.to_text(), "name": pair.name }))
+}
+
+fn offer_text(link: &str, minutes: u64) -> String {
+    let picture = QrCode::new(link.as_bytes())
+        .map(|code| code.render::<unicode::Dense1x2>().quiet_zone(true).build())
+        .unwrap_or_default();
+    format!(
+        "{picture}\nOn the other device, within {minutes} minutes:\n\n  hush pair {link}\n\nShow the link to nobody else. Waiting …"
+    )
+}
+
+/// Both people compare six digits before anything is stored.
+async fn settle(pending: PendingPair<Link>, pair: &Pair, json: bool) -> Result<DeviceId> {
+    let (device, sas) = (pending.peer(), pending.sas());
+    if pair.yes {
+        note(json, &format!("the digits are {sas}"));
+        return Ok(pending.confirm(&pair.name).await?);
+    }
+    let question = format!("The digits are {sas}. Does the other device show the same?");
+    if confirm(&question)? {
+        return Ok(pending.confirm(&pair.name).await?);
+    }
+    pending.reject()?;
+    bail!("not paired with {device}: somebody may have stood between the two; make a new link")
+}
+
+pub(crate) fn peers(home: &Home, json: bool) -> Result<()> {
+    let keystore = home.open()?;
+    let mut lines = Vec::new();
+    let mut values = Vec::new();
+    for peer in keystore.peers() {
+        let name = text::plain(peer.name(), usize::MAX);
+        lines.push(format!("{}  {name}", peer.device()));
+        values.push(json!({ "device": peer.device().to_text(), "name": name }));
+    }
+    let text = match lines.is_empty() {
+        true => "no peers yet: `hush pair` adds one".to_owned(),
+        false => lines.join("\n"),
+    };
+    show(json, &text, &json!({ "peers": values }))
+}
+
+pub(crate) async fn send(home: &Home, send: &Send, json: bool) -> Result<()> {
+    let keystore = home.open()?;
+    let peer = home::peer(&keystore, &send.peer)?;
+    let client = Client::connect(keystore, options(None)).await?;
+    if let Some(message) = &send.message {
+        let receipt = client.send(peer, message.as_bytes()).await?;
+        client.close().await;
+        let value = json!({ "peer": peer.to_text(), "number": receipt.number });
+        return show(json, "delivered", &value);
+    }
+    let (head, content) = open(send.file.as_deref().unwrap_or(Path::new("-"))).await?;
+    let bar = progress(json, &head.name, head.size);
+    let mut stream = client.open_stream(peer).await?;
+    let sent = transfer::send(&head, content, &mut stream, |bytes| bar.set_position(bytes)).await?;
+    bar.finish_and_clear();
+    drop(stream);
+    client.close().await;
+    let sha256 = hex(&sent.sha256);
+    let text = format!("{}: {} bytes delivered, SHA-256 {sha256}", head.name, sent.bytes);
+    let value =
+        json!({ "peer": peer.to_text(), "name": head.name, "bytes": sent.bytes, "sha256": sha256 });
+    show(json, &text, &value)
+}
+
+async fn open(path: &Path) -> Result<(Head, Box<dyn AsyncRead + Unpin>)> {
+    if path == Path::new("-") {
+        let head = Head { name: "stdin".into(), size: None };
+        return Ok((head, Box::new(tokio::io::stdin())));
+    }
+    let file = File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+    let metadata = file.metadata().await?;
+    if metadata.is_dir() {
+        bail!("{} is a directory: send it as `tar c DIR | hush send PEER -`", path.display());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let size = metadata.is_file().then_some(metadata.len());
+    Ok((Head { name, size }, Box::new(file)))
+}
+
+pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Result<()> {
+    if !receive.output.is_dir() {
+        bail!("{} is no directory: name one with --output", receive.output.display());
+    }
+    let client = connect(home).await?;
+    note(json, "receiving; Ctrl-C ends it");
+    let mut received = 0;
+    while receive.count.is_none_or(|count| received < count) {
+        tokio::select! {
+            message = client.receive() => show_message(&message?, json)?,
+            stream = client.accept_stream() => {
+                let mut stream = stream?;
+                if let Err(error) = receive_file(&mut stream, &receive.output, json).await {
+                    // One broken transfer is no reason to miss the next.
+                    note(false, &format!("hush: from {}: {error:#}", stream.peer()));
+                    continue;
+                }
+            }
+            _ = tokio::signal::ctrl_c() => break,
+        }
+        received += 1;
+    }
+    client.close().await;
+    Ok(())
+}
+
+fn show_message(message: &Message, json: bool) -> Result<()> {
+    let shown = String::from_utf8_lossy(&message.bytes);
+    let lines: Vec<String> = shown.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
+    let value = json!({ "from": message.peer.to_text(), "message": shown });
+    show(json, &format!("{}: {}", short(message.peer), lines.join("\n")), &value)
+}
+
+async fn receive_file(stream: &mut StreamReader, output: &Path, json: bool) -> Result<()> {
+    let peer = stream.peer();
+    let head = transfer::head(stream).await?;
+    let bar = progress(json, &transfer::safe_name(&head.name), head.size);
+    let (path, file) =
+        transfer::receive(&head, stream, output, |bytes| bar.set_position(bytes)).await?;
+    bar.finish_and_clear();
+    let (path, sha256) = (path.display().to_string(), hex(&file.sha256));
+    let text = format!("{}: {path}, {} bytes, SHA-256 {sha256}", short(peer), file.bytes);
+    let value =
+        json!({ "from": peer.to_text(), "file": path, "bytes": file.bytes, "sha256": sha256 });
+    show(json, &text, &value)
+}
+
+/// Enough of an ID to tell one's own peers apart.
+fn short(device: DeviceId) -> String {
+    device.to_text().chars().take(8).collect()
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How long a demo or a test waits for a peer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,112 @@
+//! How results, progress and failures look, to a person and to a program.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+/// `EX_USAGE`, `EX_DATAERR`, `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
+mod code {
+    pub(super) const FAILURE: u8 = 1;
+    pub(super) const DATA: u8 = 65;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const TEMPORARY: u8 = 75;
+    pub(super) const PERMISSION: u8 = 77;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// Prints a result: `text` to a person, `value` to a program. A reader that has gone ends the program
+/// quietly, as it would end any other.
+pub(crate) fn show(json: bool, text: &str, value: &Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{value}")?
+    } else {
+        writeln!(out, "{text}")?
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Says something on the side, to a person only.
+pub(crate) fn note(json: bool, text: &str) {
+    if !json {
+        // Nobody is there to be told that nobody is there.
+        let _gone = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// One sentence, and an exit code that says whether trying again may help.
+pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
+    let code = exit_code(error);
+    let sentence = format!("{error:#}");
+    let mut err = std::io::stderr();
+    // Nobody is there to be told that nobody is there.
+    let _gone = if json {
+        writeln!(err, "{}", json!({ "error": sentence, "exit_code": code }))
+    } else {
+        writeln!(err, "hush: {sentence}")
+    };
+    ExitCode::from(code)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use hushwire::Error;
+    let Some(error) = error.downcast_ref::<Error>() else {
+        return if error.downcast_ref::<hushwire::keystore::KeystoreError>().is_some() {
+            code::CONFIG
+        } else {
+            code::FAILURE
+        };
+    };
+    match error {
+        error if error.is_retryable() => code::TEMPORARY,
+        Error::Io(_) | Error::Link(_) => code::UNAVAILABLE,
+        Error::NotEnrolled | Error::Keystore(_) => code::CONFIG,
+        Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
+            code::PERMISSION
+        }
+        Error::Code(_) | Error::TooLarge(_) => code::DATA,
+        _ => code::FAILURE,
+    }
+}
+
+/// A bar for `bytes`, on a terminal only.
+pub(crate) fn progress(json: bool, what: &str, bytes: Option<u64>) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{msg:24!} {bar:32} {bytes:>10} of {total_bytes} {bytes_per_sec:>12} {eta:>4}",
+        ),
+        None => (ProgressBar::new_spinner(), "{msg:24!} {spinner} {bytes:>10} {bytes_per_sec:>12}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// A question that only yes answers with yes.
+pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
+    let mut err = std::io::stderr();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// A secret on the command line shows in `ps`; `-` reads it from standard input instead.
+pub(crate) fn text_or_input(text: &str) -> anyhow::Result<String> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
