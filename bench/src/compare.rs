@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::interrupt::Interrupt;
 use crate::load::{self, Connector, Fleet, Outcome, Shape, Timing};
 use crate::points::POINTS;
+use crate::relay_child::Home;
 use crate::report::{latency_us, name_of, outcome_json};
 use crate::server::Server;
 use crate::statistics::{median, spread};
@@ -69,11 +70,12 @@ pub(crate) fn compare(
     let fleet = Fleet::generate(devices)?;
     let mut contenders = vec![Contender::new("floor", Server::floor(plan.server_cpu)?)?];
     if !plan.floor_only {
-        let server = Server::relay(plan.server_cpu, relay_binary, devices, interrupt)?;
+        let home = Home::new(devices)?;
+        let server = Server::relay(plan.server_cpu, relay_binary, home, interrupt)?;
         let relay = Contender::new("relay", server)?;
         let admin = relay.server.admin_socket().context("a relay without an admin socket")?;
         eprintln!("enrolling {devices} devices");
-        fleet.enrol(&relay.connector, admin, interrupt.flag())?;
+        fleet.enrol(&relay.connector, &admin, interrupt.flag())?;
         contenders.push(relay);
     }
     let mut table: Vec<Series> = shapes

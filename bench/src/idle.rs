@@ -3,17 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::interrupt::Interrupt;
 use crate::load::{Connector, Device, Fleet};
 use crate::procfs::Resident;
+use crate::relay_child::Home;
 use crate::server::Server;
 
 /// The bar: bytes resident for one idle device.
 const BYTES_PER_DEVICE_BAR: f64 = 2.5 * 1024.0;
+
+/// Devices that come and go before the base is read: what the first connections bring into memory, code
+/// above all, does not grow with their number.
+const WARM_UP_DEVICES: usize = 64;
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
@@ -48,44 +53,60 @@ pub(crate) fn idle(
     let server = if plan.floor {
         Server::floor(plan.server_cpu)?
     } else {
-        Server::relay(plan.server_cpu, relay_binary, count, interrupt)?
+        enrolled(&fleet, plan, relay_binary, interrupt)?
     };
     let connector = Connector::new(server.address())?;
     let mut readings = Vec::new();
-    let mut read = |moment, connected| -> Result<()> {
+    let mut read = |moment, devices: &[Device]| -> Result<()> {
+        let connected = devices.len();
+        let silent = devices.iter().filter(|device| device.is_connected()).count();
+        ensure!(silent == connected, "{} connections have ended", connected - silent);
         readings.push(Reading { moment, connected, resident: server.resident()? });
         Ok(())
     };
-    read("started", 0)?;
-    if let Some(admin) = server.admin_socket() {
-        eprintln!("enrolling {count} devices");
-        fleet.enrol(&connector, admin, interrupt.flag())?;
-        read("all enrolled", 0)?;
-    }
+    read("started", &[])?;
+    drop(fleet.connect(WARM_UP_DEVICES.min(count), &connector, interrupt.flag())?);
+    read("warmed up", &[])?;
     let connect = || -> Result<Vec<Device>> { fleet.connect(count, &connector, interrupt.flag()) };
     eprintln!("connecting {count} devices");
     let mut devices = connect()?;
-    read("after the storm", count)?;
+    read("after the storm", &devices)?;
     interrupt.pass(plan.rest)?;
-    read("at rest", count)?;
+    read("at rest", &devices)?;
     for round in 1..=plan.rounds {
         eprintln!("round {round} of {}: all disconnect and connect again", plan.rounds);
         drop(devices);
         devices = connect()?;
     }
     if plan.rounds > 0 {
-        read("after the rounds", count)?;
+        read("after the rounds", &devices)?;
         interrupt.pass(plan.rest)?;
-        read("at rest again", count)?;
+        read("at rest again", &devices)?;
     }
     drop(devices);
-    let bill = server.admin_socket().map(memory_bill).transpose()?;
+    let bill = server.admin_socket().map(|admin| memory_bill(&admin)).transpose()?;
     if as_json {
         print_json(plan, &readings, bill)
     } else {
         print_table(&readings, bill)
     }
     Ok(())
+}
+
+/// A relay that knows the fleet and was started after it learnt it: what enrolling left behind in its
+/// memory would otherwise be reused by the connections, and they would seem to cost less.
+fn enrolled(
+    fleet: &Fleet,
+    plan: Plan,
+    binary: Option<&Path>,
+    interrupt: &Interrupt,
+) -> Result<Server> {
+    let start = |home| Server::relay(plan.server_cpu, binary, home, interrupt);
+    let server = start(Home::new(plan.connections)?)?;
+    let admin = server.admin_socket().context("a relay without an admin socket")?;
+    eprintln!("enrolling {} devices", plan.connections);
+    fleet.enrol(&Connector::new(server.address())?, &admin, interrupt.flag())?;
+    start(server.end().context("a relay without files")?)
 }
 
 /// What the relay's bill says that it will not exceed, bytes.

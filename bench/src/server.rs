@@ -18,9 +18,8 @@ use crate::relay_child::Home;
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    admin_socket: Option<PathBuf>,
     /// The relay's files, which outlive it.
-    _home: Option<Home>,
+    home: Option<Home>,
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -32,7 +31,7 @@ impl Server {
         let arguments = [OsString::from("floor"), "--listen".into(), "127.0.0.1:0".into()];
         let mut child = spawn(cpu, &this, &arguments, Stdio::piped(), &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
-        let mut server = Self { child, address: NOWHERE, admin_socket: None, _home: None };
+        let mut server = Self { child, address: NOWHERE, home: None };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let said: serde_json::Value =
@@ -41,14 +40,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a relay for `devices` on processor `cpu`: `binary`, or the one in this program.
+    /// Starts a relay on processor `cpu` with the files of `home`: `binary`, or the one in this program.
     pub(crate) fn relay(
         cpu: usize,
         binary: Option<&Path>,
-        devices: usize,
+        home: Home,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let home = Home::new(devices)?;
         let (program, mut arguments) = match binary {
             Some(binary) => (binary.to_owned(), Vec::new()),
             None => (std::env::current_exe()?, vec![OsString::from("relay")]),
@@ -57,20 +55,23 @@ impl Server {
         let notify = home.notify_socket();
         let environment = [("NOTIFY_SOCKET", notify.as_path())];
         let child = spawn(cpu, &program, &arguments, Stdio::null(), &environment)?;
-        let admin_socket = home.admin_socket();
-        let mut server = Self { child, address: NOWHERE, admin_socket: None, _home: None };
+        let mut server = Self { child, address: NOWHERE, home: None };
         home.wait_until_ready(&mut server.child, interrupt)?;
-        let status = Admin::open(&admin_socket)?.status()?;
+        let status = Admin::open(&home.admin_socket())?.status()?;
         let listen = status["listen"][0].as_str().context("a relay that listens nowhere")?;
         server.address = listen.parse().context("an address that is none")?;
-        server.admin_socket = Some(admin_socket);
-        server._home = Some(home);
+        server.home = Some(home);
         Ok(server)
     }
 
+    /// Ends it, and leaves its files. The floor has none.
+    pub(crate) fn end(mut self) -> Option<Home> {
+        self.home.take()
+    }
+
     /// Where a relay can be asked; the floor has nothing to say.
-    pub(crate) fn admin_socket(&self) -> Option<&Path> {
-        self.admin_socket.as_deref()
+    pub(crate) fn admin_socket(&self) -> Option<PathBuf> {
+        self.home.as_ref().map(Home::admin_socket)
     }
 
     /// Where it listens.
@@ -90,7 +91,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// At once: what it has written goes with its directory.
+    /// At once: what it was asked to keep is on disk, and nobody will miss its goodbyes.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

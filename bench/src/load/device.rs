@@ -50,6 +50,15 @@ pub(crate) struct Device {
     pub(crate) expected: u64,
 }
 
+impl Device {
+    /// Whether the server has neither closed the connection nor said anything.
+    pub(crate) fn is_connected(&self) -> bool {
+        let silent = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.socket.set_nonblocking(true).is_ok()
+            && self.socket.peek(&mut [0]).err().is_some_and(silent)
+    }
+}
+
 /// What every device needs to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
