@@ -35,7 +35,7 @@ pub(crate) const CONNECT_THREADS: usize = 8;
 /// How long one step of a connect may take.
 pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
 /// Without a single arrival for so long, a run fails.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a server may take to start.
 pub(crate) const START_MAX: Duration = Duration::from_secs(20);
 /// The largest latency that the histogram tells apart, nanoseconds.

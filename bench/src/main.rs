@@ -94,6 +94,12 @@ enum Command {
     ///
     /// The bar is 2560 bytes resident for each idle device, and no growth from the rounds.
     Idle(IdleArgs),
+    /// Serves as the relay. For internal use.
+    #[command(hide = true, disable_help_flag = true)]
+    Relay {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Becomes another program on one processor, in a session of its own. For internal use.
     #[command(hide = true)]
     Pinned {
@@ -219,6 +225,10 @@ fn main() -> ExitCode {
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
+        Command::Relay { arguments } => {
+            let name = OsString::from("hushwired");
+            return hushwire_relay::daemon::main(std::iter::once(name).chain(arguments));
+        }
         Command::Pinned { cpu, program } => {
             pinned::become_program(cpu, &program[0], &program[1..]).map(|never| match never {})
         }

@@ -139,9 +139,6 @@ pub(crate) fn run(
         refused: run.refused - refused,
         latency: run.latency,
     };
-    if outcome.delivered == 0 {
-        bail!("no cell arrived in the time measured");
-    }
     Ok(outcome)
 }
 
@@ -157,15 +154,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Goes on until `end`, and until something has arrived.
     fn turns_until(&mut self, end: Duration, interrupt: &Interrupt) -> Result<()> {
         let end_ns = end.as_nanos() as u64;
+        let begun = self.delivered;
         let mut completions = Vec::new();
         let mut unread = Vec::new();
         let mut last = (self.delivered, self.clock.now_ns());
         loop {
             interrupt.check()?;
             let now_ns = self.clock.now_ns();
-            if now_ns >= end_ns {
+            if now_ns >= end_ns && self.delivered > begun {
                 return Ok(());
             }
             if self.delivered > last.0 {

@@ -3,4 +3,5 @@
 
 mod forwarding;
 mod refusals;
+mod relay;
 mod server;

@@ -1,0 +1,67 @@
+//! Whole measurements, small: against the relay in this program, with devices that really enrol.
+
+use std::process::{Command, Output};
+
+use crate::server::PROGRAM;
+
+fn run(arguments: &[&str]) -> Output {
+    // Any processor will do for both: the figures are not looked at.
+    Command::new(PROGRAM)
+        .args(arguments)
+        .args(["--server-cpu", "0", "--load-cpu", "0", "--json"])
+        .output()
+        .unwrap()
+}
+
+fn object(output: &Output) -> serde_json::Value {
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{problem}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn relay_and_floor_are_compared_at_a_point() {
+    let said = object(&run(&[
+        "compare",
+        "--points",
+        "4",
+        "--rounds",
+        "1",
+        "--warm-up",
+        "0.1",
+        "--seconds",
+        "0.2",
+    ]));
+    let series = said["series"].as_array().unwrap();
+    let servers: Vec<_> = series.iter().map(|it| it["server"].as_str().unwrap()).collect();
+    assert_eq!(servers, ["floor", "relay"]);
+    assert!(series[1]["ratio_to_floor"]["median"].as_f64().unwrap() > 0.0, "{said}");
+    assert!(series.iter().all(|it| it["cpu_us_per_cell"].as_f64().unwrap() > 0.0), "{said}");
+}
+
+#[test]
+fn idle_devices_stay_connected_and_are_weighed() {
+    let said = object(&run(&["idle", "--connections", "40", "--rest", "0.1", "--rounds", "2"]));
+    let readings = said["readings"].as_array().unwrap();
+    let connected: Vec<_> = readings.iter().map(|it| it["connected"].as_u64().unwrap()).collect();
+    assert_eq!(connected, [0, 0, 40, 40, 40, 40]);
+    assert!(said["memory_bill_bytes"].as_u64().unwrap() > 0, "{said}");
+    assert!(readings.iter().all(|it| it["resident_bytes"].as_u64().unwrap() > 0), "{said}");
+}
+
+#[test]
+fn a_relay_that_does_not_start_is_an_error() {
+    for (binary, sentence) in [
+        ("/bin/false", "ended before it was ready"),
+        ("/nonexistent/hushwired", "ended before it was ready"),
+    ] {
+        let output = run(&["idle", "--connections", "2", "--relay-binary", binary]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(sentence), "{said}");
+    }
+    for connections in ["0", "3", "1000000"] {
+        let output = run(&["idle", "--connections", connections]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("choose an even number"), "{said}");
+    }
+}
