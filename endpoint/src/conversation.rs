@@ -169,12 +169,12 @@ pub struct Transmit {
     pub id: CellId,
 }
 
-/// Reasons in CLOSE; numbers on the wire.
+/// Reasons in CLOSE; numbers on the wire (annex A.5).
 mod close {
-    /// A frame of an unknown type.
-    pub(super) const UNSUPPORTED: u16 = 1;
     /// The peer broke the protocol.
-    pub(super) const MALFORMED: u16 = 2;
+    pub(super) const MALFORMED: u16 = 1;
+    /// A frame of an unknown type.
+    pub(super) const UNSUPPORTED: u16 = 2;
 }
 
 /// Everything between this device and one peer.

@@ -41,6 +41,8 @@ pub const GAPS_MAX: usize = 16;
 pub const STREAMS_MAX: usize = 64;
 /// Streams that have ended and are remembered, to answer what comes late.
 pub const STREAMS_ENDED_MAX: usize = 128;
+/// A RESET is told so often if nobody answers it.
+pub const RESETS_MAX: u32 = 16;
 /// Padding behind one message or stream: Padmé's share of a very long one is cut here.
 pub const PADDING_BYTES_MAX: u64 = 64 << 20;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::flight::Item;
 use super::inbox::{Violation, ack_delay};
-use super::limits::{STREAMS_ENDED_MAX, STREAMS_MAX};
+use super::limits::{RESETS_MAX, STREAMS_ENDED_MAX, STREAMS_MAX};
 use super::reading::{Read, Reading};
 use super::writing::Writing;
 use crate::suite::frame_types::{Frame, FrameWriter, Stream};
@@ -34,16 +34,23 @@ pub enum StreamError {
     Closed,
 }
 
-/// Reasons in RESET; numbers on the wire.
+/// Reasons in RESET; numbers on the wire (annex A.5).
 mod reset {
-    /// Answers a RESET, and is not answered.
-    pub(super) const SEEN: u16 = 0;
-    /// Dropped by the application.
-    pub(super) const DROPPED: u16 = 1;
+    /// None given: the application has let go.
+    pub(super) const DROPPED: u16 = 0;
     /// Too many streams are open.
-    pub(super) const TOO_MANY: u16 = 2;
-    /// No such stream.
-    pub(super) const UNKNOWN: u16 = 3;
+    pub(super) const TOO_MANY: u16 = 3;
+    /// Answers a RESET, and is not answered. To a reader that does not know it, the stream is over all the same.
+    pub(super) const SEEN: u16 = 4;
+}
+
+/// What is still to be told about a stream that this end has abandoned.
+#[derive(Clone, Copy, Debug)]
+struct Reset {
+    reason: u16,
+    due: bool,
+    /// How often it was told without an answer.
+    told: u32,
 }
 
 #[derive(Debug, Default)]
@@ -64,8 +71,8 @@ pub(super) struct Streams {
     skipped: BTreeSet<u32>,
     /// Reading ends that are over, with the last limit; `None` for one that was reset.
     ended: VecDeque<(u32, Option<u64>)>,
-    /// Our RESETs that the peer has not seen, and whether they are to be sent now.
-    resets: BTreeMap<u32, (u16, bool)>,
+    /// Our RESETs that the peer has not seen.
+    resets: BTreeMap<u32, Reset>,
     /// RESETs of the peer to be answered.
     seen: BTreeSet<u32>,
     /// Ended streams whose last limit is told again.
@@ -204,7 +211,7 @@ impl Streams {
     fn reset(&mut self, number: u32, reason: u16, now: Instant) {
         // More than both ends may have open are not waited for: the peer answers late pieces itself.
         if self.resets.len() < 4 * STREAMS_MAX {
-            self.resets.insert(number, (reason, true));
+            self.resets.insert(number, Reset { reason, due: true, told: 0 });
             self.tell_by(now);
         }
     }
@@ -269,7 +276,7 @@ impl Streams {
             Some(None) => self.reset(number, reset::DROPPED, now),
             // The application has not let go of it yet.
             None if self.failed.contains_key(&number) => {}
-            None => self.reset(number, reset::UNKNOWN, now),
+            None => self.reset(number, reset::DROPPED, now),
         }
     }
 
@@ -328,12 +335,12 @@ impl Streams {
 
     pub(super) fn resend_all(&mut self) {
         self.writing.values_mut().for_each(Writing::resend_all);
-        self.resets.values_mut().for_each(|(_, due)| *due = true);
+        self.resets.values_mut().for_each(|reset| reset.due = true);
     }
 
     pub(super) fn ask(&mut self, now: Instant) {
         self.writing.values_mut().for_each(Writing::ask);
-        self.resets.values_mut().for_each(|(_, due)| *due = true);
+        self.resets.values_mut().for_each(|reset| reset.due = true);
         if !self.resets.is_empty() {
             self.tell_by(now);
         }
@@ -348,7 +355,7 @@ impl Streams {
     /// What was told may have been lost: it is told again, by `at`.
     pub(super) fn tell_again(&mut self, at: Instant) {
         self.reading.values_mut().for_each(Reading::tell_again);
-        self.resets.values_mut().for_each(|(_, due)| *due = true);
+        self.resets.values_mut().for_each(|reset| reset.due = true);
         let ended = self.ended.iter().filter(|(_, limit)| limit.is_some());
         self.late.extend(ended.map(|(number, _)| *number));
         let news = self.reading.values().any(Reading::has_news);
@@ -369,12 +376,16 @@ impl Streams {
             }
             self.seen.remove(&stream);
         }
-        for (&stream, (reason, due)) in &mut self.resets {
-            if *due && writer.push(&Frame::Reset { reason: *reason, stream }).is_err() {
-                return;
+        for (&stream, reset) in &mut self.resets {
+            if reset.due {
+                if writer.push(&Frame::Reset { reason: reset.reason, stream }).is_err() {
+                    return;
+                }
+                reset.due = false;
+                reset.told += 1;
             }
-            *due = false;
         }
+        self.resets.retain(|_, reset| reset.told < RESETS_MAX);
         while let Some(&stream) = self.late.first() {
             let ended = self.ended.iter().find(|(number, _)| *number == stream);
             if let Some((_, Some(limit))) = ended
