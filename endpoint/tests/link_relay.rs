@@ -25,18 +25,18 @@ async fn two_devices_pair_and_exchange_messages() {
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     for number in 0..20_u8 {
-        let (receipt, message) =
-            in_time(async { tokio::join!(alice.send(bob.device(), vec![number; 300]), bob.receive()) })
-                .await;
+        let (receipt, message) = in_time(async {
+            tokio::join!(alice.send(bob.device(), vec![number; 300]), bob.receive())
+        })
+        .await;
         let message = message.expect("received");
         assert_eq!((message.peer, message.bytes), (alice.device(), vec![number; 300]));
         assert_eq!(receipt.expect("delivered").number, u64::from(number));
     }
     let large: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let (receipt, message) = in_time(async {
-        tokio::join!(bob.send(alice.device(), large.clone()), alice.receive())
-    })
-    .await;
+    let (receipt, message) =
+        in_time(async { tokio::join!(bob.send(alice.device(), large.clone()), alice.receive()) })
+            .await;
     assert!(message.expect("received").bytes == large);
     receipt.expect("delivered");
     assert!(alice.peers()[0].is_up);
@@ -97,7 +97,10 @@ async fn messages_survive_a_relay_that_starts_anew() {
         let bytes = number.to_le_bytes().repeat(1_000);
         deliveries.push(alice.enqueue(bob.device(), bytes).await.expect("room"));
         if number == 30 {
-            assert_eq!(bob.receive().await.expect("first").bytes, 0_u32.to_le_bytes().repeat(1_000));
+            assert_eq!(
+                bob.receive().await.expect("first").bytes,
+                0_u32.to_le_bytes().repeat(1_000)
+            );
             relay = relay.restart(1, "");
         }
     }
@@ -159,8 +162,9 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 async fn each_wrong_introduction_has_its_sentence() {
     let relay = TestRelay::start(1, "");
     let invite = relay.invite();
-    let client =
-        Client::enroll(relay.keystore("first"), &invite, Options::default()).await.expect("enrolled");
+    let client = Client::enroll(relay.keystore("first"), &invite, Options::default())
+        .await
+        .expect("enrolled");
     let used = Client::enroll(relay.keystore("second"), &invite, Options::default()).await;
     let error = used.expect_err("an invite works once");
     assert!(matches!(error, Error::InviteRefused(_)) && !error.is_retryable(), "{error}");
@@ -191,7 +195,10 @@ async fn each_wrong_introduction_has_its_sentence() {
 
     let stranger = hushwire_wire::id::DeviceId::new([1; 32]);
     assert!(matches!(client.send(stranger, b"x").await, Err(Error::NotPaired(_))));
-    assert!(matches!(client.join_pairing::<hushwire::pairing::Link>("x").await, Err(Error::Code(_))));
+    assert!(matches!(
+        client.join_pairing::<hushwire::pairing::Link>("x").await,
+        Err(Error::Code(_))
+    ));
 }
 
 fn rand_name() -> u64 {

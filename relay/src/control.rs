@@ -13,12 +13,13 @@
 //! | `http` | `/livez`, `/readyz`, `/metrics` |
 //! | `phase` | where the relay is between its start and its end |
 //! | `supervision` | shards that end, and what follows |
-//! | `memory` | how much the process holds |
+//! | `memory`, `housekeeping` | how much the process holds, and giving back what it does not need |
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod admin;
 mod conversation;
+mod housekeeping;
 pub(crate) mod http;
 pub mod limits;
 mod memory;
@@ -85,8 +86,10 @@ async fn run(
     let mut servers = JoinSet::new();
     servers.spawn(http::serve(http, Arc::clone(&operator)));
     servers.spawn(conversation::serve(clients, Arc::clone(&operator)));
+    let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&operator)));
     let outcome =
         supervision::supervise(shards, &operator.phase, |order| operator.order(order)).await;
+    housekeeping.abort();
     operator.phase.raise(Phase::Leaving);
     // Whoever asked for the end still hears that it came.
     let goodbye = Duration::from_millis(limits::GOODBYE_MS);

@@ -157,6 +157,8 @@ shard_metrics! {
         carry_evictions: Counter, "Connections closed because the memory for half records was used up.";
         mesh_full: Counter, "Cells and messages that found the queue to another shard full.";
         store_busy: Counter, "Questions that the store's inbox had no room for.";
+        connections_closed: Counter, "Sockets closed, for whatever reason.";
+        keys_put_away: Counter, "Times the key contexts of an idle connection were freed.";
         proofs_refused: Counter, "Devices whose proof of identity was wrong.";
         malformed: Counter, "Connections closed for breaking the protocol of cells.";
         tls_faults: Counter, "Connections closed for breaking TLS.";
@@ -298,6 +300,13 @@ fn one(kind: MetricKind, mut encoder: MetricEncoder<'_>, value: u64) -> Result<(
     match kind {
         MetricKind::Counter => encoder.encode_counter::<NoLabelSet, u64, u64>(&value, None),
         MetricKind::Gauge => encoder.encode_gauge(&value),
+    }
+}
+
+impl ShardMetrics {
+    /// How often C code may have freed memory: connections that ended, keys that were put away.
+    pub(crate) fn heap_freed(&self) -> u64 {
+        self.connections_closed.value().saturating_add(self.keys_put_away.value())
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct Shard {
 
     accepting: Accepting,
     /// By the index of the engine's connection ID.
-    connections: Vec<Option<Box<Connection>>>,
+    connections: Vec<Option<Connection>>,
     open_connections: usize,
     closing: HashMap<Token, Closing>,
     /// Connections that broke where nobody could close them; closed before the turn ends.
@@ -282,7 +282,7 @@ impl Shard {
 
     /// The connection that `id` names, unless it has gone.
     fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(id.index())?.as_deref_mut()?;
+        let connection = self.connections.get_mut(id.index())?.as_mut()?;
         (connection.id == id).then_some(connection)
     }
 
@@ -295,13 +295,14 @@ impl Shard {
             self.connections[index].is_none(),
             "the engine reuses a slot when it is free"
         );
-        self.connections[index] = Some(Box::new(connection));
+        self.connections[index] = Some(connection);
         self.open_connections += 1;
     }
 
-    fn remove(&mut self, id: ConnId) -> Option<Box<Connection>> {
+    fn remove(&mut self, id: ConnId) -> Option<Connection> {
         self.connection(id)?;
         self.open_connections -= 1;
+        self.metrics.connections_closed.add(1);
         self.connections[id.index()].take()
     }
 
@@ -315,12 +316,15 @@ impl Shard {
         let part = self.connections.len().div_ceil(crate::shard::limits::SWEEP_PARTS);
         for _ in 0..part {
             self.swept_to = (self.swept_to + 1) % self.connections.len();
-            let Some(connection) = self.connections[self.swept_to].as_deref_mut() else { continue };
+            let Some(connection) = self.connections[self.swept_to].as_mut() else { continue };
             let idle =
                 second.saturating_sub(connection.used_s) >= crate::shard::limits::KEYS_IDLE_S;
-            if let (true, Some(link)) = (idle, connection.link()) {
+            if let (true, Some(link)) = (idle, connection.link())
+                && !(link.inbound.opener().is_compact() && link.sealer.is_compact())
+            {
                 link.inbound.compact();
                 link.sealer.compact();
+                self.metrics.keys_put_away.add(1);
             }
         }
     }

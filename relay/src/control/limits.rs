@@ -36,3 +36,8 @@ pub const INVITE_TTL_S_MAX: u64 = 30 * 24 * 60 * 60;
 
 const _: () = assert!(DEVICES_PAGE * DEVICE_BYTES_MAX < LINE_BYTES_MAX, "a page fits a line");
 const _: () = assert!(HTTP_HEAD_MS < HTTP_CONNECTION_MS);
+
+/// How often housekeeping looks around, in seconds.
+pub const HOUSEKEEPING_S: u64 = 2;
+/// Connections that ended or whose keys were put away, after which free memory is given back.
+pub const TRIM_AFTER_KEYS: u64 = 512;

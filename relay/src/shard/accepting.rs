@@ -133,7 +133,7 @@ impl Shard {
 
     /// Waits for the next bytes of a connection that is not welcome yet.
     pub(super) fn poll_once(&mut self, id: ConnId) -> Result<(), ShardError> {
-        if let Some(connection) = self.connections[id.index()].as_deref_mut()
+        if let Some(connection) = self.connections[id.index()].as_mut()
             && connection.id == id
             && connection.poll == Poll::Idle
         {
@@ -154,7 +154,7 @@ impl Shard {
     ) -> Result<Option<usize>, Stop> {
         let mut flight = Vec::new();
         let outcome = self.advance_handshake(id, input, &mut flight);
-        if let Some(connection) = self.connections[id.index()].as_deref_mut() {
+        if let Some(connection) = self.connections[id.index()].as_mut() {
             connection.outbox.append(&mut self.output, &flight);
             connection.used_s = seconds(now);
         }

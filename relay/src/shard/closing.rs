@@ -70,7 +70,7 @@ impl Shard {
         if matches!(connection.stage, Stage::Handshaking(_)) {
             self.accepting.handshake_over();
         }
-        self.close(*connection, &ending, now)
+        self.close(connection, &ending, now)
     }
 
     /// Ends a connection before the turn is over, where nothing can be closed yet.
@@ -239,7 +239,7 @@ impl Shard {
 
     /// The connection an operation belongs to, unless it is closing or gone.
     pub(super) fn id_of(&self, token: Token) -> Option<ConnId> {
-        let connection = self.connections.get(token.index() as usize)?.as_deref()?;
+        let connection = self.connections.get(token.index() as usize)?.as_ref()?;
         (connection.token(POLL) == key(token)).then_some(connection.id)
     }
 

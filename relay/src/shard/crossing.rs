@@ -85,7 +85,7 @@ impl Shard {
             "before a device is welcome its polls are one-shot"
         );
         let flushed = connection.outbox.flush(connection.socket.as_fd(), &mut self.output);
-        let Connection { socket, stage: Stage::Open(mut link), .. } = *connection else {
+        let Connection { socket, stage: Stage::Open(mut link), .. } = connection else {
             unreachable!("a connection that has introduced itself is open")
         };
         let Flushed::All(_) = flushed else {

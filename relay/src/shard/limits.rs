@@ -38,7 +38,7 @@ pub(crate) const MESH_CONTROL_WAITING_MAX: usize = 256 * 1024;
 /// Idle time after which a connection's keys are kept without their contexts.
 pub(crate) const KEYS_IDLE_S: u32 = 10;
 /// Parts in which the table of connections is swept, one a second.
-pub(crate) const SWEEP_PARTS: usize = 5;
+pub(crate) const SWEEP_PARTS: usize = 3;
 /// How long the loop sleeps at most while there are connections.
 pub(crate) const SWEEP_MS: u64 = 1_000;
 

@@ -156,7 +156,7 @@ impl Shard {
     }
 
     fn read_once(&mut self, id: ConnId, scratch: &mut [u8], now: Time) -> Result<Step, Stop> {
-        let Some(connection) = self.connections[id.index()].as_deref_mut() else {
+        let Some(connection) = self.connections[id.index()].as_mut() else {
             return Ok(Step::Dry);
         };
         let mut cursor = match &mut connection.stage {
@@ -218,7 +218,7 @@ impl Shard {
         now: Time,
     ) -> Result<(), Stop> {
         loop {
-            let Some(connection) = self.connections[id.index()].as_deref_mut() else {
+            let Some(connection) = self.connections[id.index()].as_mut() else {
                 return Ok(());
             };
             let Some(link) = connection.link() else { return Ok(()) };

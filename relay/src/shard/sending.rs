@@ -40,7 +40,7 @@ impl Shard {
     /// Seals a whole cell into the output of a connection. The engine has charged its bytes.
     #[inline]
     fn seal_cell(&mut self, to: ConnId, cell: &mut [u8], now: Time) {
-        let Some(connection) = self.connections[to.index()].as_deref_mut() else {
+        let Some(connection) = self.connections[to.index()].as_mut() else {
             unreachable!("the engine sends to connections that exist")
         };
         assert_eq!(connection.id, to, "the engine sends to the connection it means");
@@ -100,7 +100,7 @@ impl Shard {
     /// Puts a connection on the list of those with output.
     #[inline]
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections[id.index()].as_deref_mut()
+        if let Some(connection) = self.connections[id.index()].as_mut()
             && !std::mem::replace(&mut connection.dirty, true)
         {
             self.dirty.push(id);
@@ -126,7 +126,7 @@ impl Shard {
     fn flush_one(&mut self, id: ConnId, now: Time) {
         self.seal_due_update(id);
         loop {
-            let Some(connection) = self.connections[id.index()].as_deref_mut() else { return };
+            let Some(connection) = self.connections[id.index()].as_mut() else { return };
             match connection.outbox.flush(connection.socket.as_fd(), &mut self.output) {
                 Flushed::All(0) => return,
                 Flushed::All(charge) => {
@@ -172,7 +172,7 @@ impl Shard {
 
     /// Seals a queued cell. The caller flushes.
     fn seal_behind(&mut self, id: ConnId, cell: &mut [u8], now: Time) {
-        let Some(connection) = self.connections[id.index()].as_deref_mut() else { return };
+        let Some(connection) = self.connections[id.index()].as_mut() else { return };
         let Stage::Open(link) = &mut connection.stage else { return };
         set_counter(cell, link.counters.take(lane_of(cell)));
         connection.used_s = seconds(now);
@@ -189,7 +189,7 @@ impl Shard {
 
     /// A KeyUpdate that is due leaves even if no cell follows.
     fn seal_due_update(&mut self, id: ConnId) {
-        let Some(connection) = self.connections[id.index()].as_deref_mut() else { return };
+        let Some(connection) = self.connections[id.index()].as_mut() else { return };
         let Stage::Open(link) = &mut connection.stage else { return };
         if !link.sealer.update_due() {
             return;
@@ -225,7 +225,7 @@ impl Shard {
 
     /// Arms the poll that lasts as long as the connection.
     pub(super) fn poll_on(&mut self, id: ConnId) -> Result<(), ShardError> {
-        if let Some(connection) = self.connections[id.index()].as_deref_mut()
+        if let Some(connection) = self.connections[id.index()].as_mut()
             && connection.poll == Poll::Idle
         {
             let token = connection.token(POLL);

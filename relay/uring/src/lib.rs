@@ -96,6 +96,7 @@ pub mod affinity;
 mod completion;
 mod descriptors;
 pub mod limits;
+pub mod memory;
 mod probe;
 mod ring;
 mod setup;
