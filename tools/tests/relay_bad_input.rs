@@ -216,7 +216,7 @@ fn unknown_and_revoked_devices_are_told_so() {
     let stranger = Identity::generate(&mut OsRandom);
     let answer = Device::introduce(&relay, stranger, None).err().expect("a refusal");
     assert!(
-        matches!(&answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
+        matches!(&*answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
         "{answer:?}"
     );
 
@@ -231,7 +231,7 @@ fn unknown_and_revoked_devices_are_told_so() {
     assert_eq!(goodbye, ["goaway"]);
     let answer = Device::introduce(&relay, device.identity, None).err().expect("a refusal");
     assert!(
-        matches!(&answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
+        matches!(&*answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
         "{answer:?}"
     );
 }
@@ -245,7 +245,7 @@ fn an_invite_works_once() {
     let token = Some(secret.as_bytes().to_vec());
     let other = Identity::generate(&mut OsRandom);
     let answer = Device::introduce(&relay, other, token.clone()).err().expect("a refusal");
-    assert!(matches!(&answer, Control::Error { .. }), "{answer:?}");
+    assert!(matches!(&*answer, Control::Error { .. }), "{answer:?}");
     assert!(Device::introduce(&relay, first.identity, token).is_ok(), "the same device may repeat");
 }
 

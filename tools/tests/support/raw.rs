@@ -186,13 +186,15 @@ impl Device {
         relay: &RelayProcess,
         identity: Identity,
         token: Option<Vec<u8>>,
-    ) -> Result<Self, Control> {
+    ) -> Result<Self, Box<Control>> {
         let mut raw = connect(relay);
         let hello = raw.hello(&identity, token, |_| {});
         raw.say_content(&hello).expect("the relay reads");
-        match raw.hear().expect("the relay answers").0 {
-            Control::Welcome(_) => Ok(Self { raw, id: identity.device_id(), identity }),
-            other => Err(other),
+        let answer = raw.hear().expect("the relay answers").0;
+        if matches!(answer, Control::Welcome(_)) {
+            Ok(Self { raw, id: identity.device_id(), identity })
+        } else {
+            Err(Box::new(answer))
         }
     }
 

@@ -60,15 +60,29 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             code::FAILURE
         };
     };
+    if error.is_retryable() {
+        return code::TEMPORARY;
+    }
     match error {
-        error if error.is_retryable() => code::TEMPORARY,
         Error::Io(_) | Error::Link(_) => code::UNAVAILABLE,
         Error::NotEnrolled | Error::Keystore(_) => code::CONFIG,
         Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
             code::PERMISSION
         }
         Error::Code(_) | Error::TooLarge(_) => code::DATA,
-        _ => code::FAILURE,
+        Error::Superseded
+        | Error::Refused { .. }
+        | Error::NoAnswer
+        | Error::Disconnected
+        | Error::NotPaired(_)
+        | Error::Unpaired(_)
+        | Error::Stream(_)
+        | Error::Pair(_)
+        | Error::OtherRelay(_)
+        | Error::OtherDevice { .. }
+        | Error::PairingExpired
+        | Error::ConfirmationFailed
+        | Error::Closed => code::FAILURE,
     }
 }
 
