@@ -27,9 +27,9 @@ pub use pairing::{PairingOffer, PairingOptions, PendingPair};
 pub use stream::{StreamReader, StreamWriter};
 
 use crate::error::Error;
-use crate::io::Connector;
+use crate::io::{CellStream, Connector};
 use crate::keystore::{Keystore, Relay};
-use crate::link::{Answer, LinkError};
+use crate::link::{Answer, Link, LinkError};
 use clock::moment;
 use limits::CLOSE_MS_MAX;
 use lock::Lock;
@@ -114,6 +114,13 @@ struct Shared {
 }
 
 impl Shared {
+    fn connected(&self, stream: &CellStream, link: Link) {
+        let (replaced, resumed) = (link.welcome().replaced, stream.is_resumed());
+        let mut state = self.state.lock();
+        state.connected(link, moment());
+        state.tell(Event::Connected { replaced, resumed });
+    }
+
     /// Wakes those whom the last turn concerns, now that nobody holds the lock.
     fn wake(&self) {
         let (wakers, signals) = self.state.lock().take_wakers();
@@ -205,12 +212,13 @@ impl Client {
         });
         let dialer = Dialer { connector, relay, options };
         let enrolling = token.is_some();
-        let first =
-            dialer.dial(&shared, token).await.map_err(|error| admission(error, enrolling))?;
+        let dialled = dialer.dial(&shared, token).await;
+        let (stream, link) = dialled.map_err(|error| admission(error, enrolling))?;
         if enrolling {
             shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
         }
-        tokio::spawn(task::run(shared.clone(), dialer, first));
+        shared.connected(&stream, link);
+        tokio::spawn(task::run(shared.clone(), dialer, stream));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
     }
 

@@ -93,12 +93,16 @@ impl Dialer {
     }
 
     /// WELCOME came over a connection that a current pin authenticated, so the pins it announces are believed.
-    fn learn_pins(&mut self, shared: &Shared, announced: &[[u8; 32]]) {
+    fn learn_pins(&mut self, shared: &Shared) {
         let RelayTrust::Pins(pins) = &self.relay.trust else { return };
         let mut known = pins.clone();
+        let announced = {
+            let state = shared.state.lock();
+            state.link.as_ref().map(|link| link.welcome().pins.clone()).unwrap_or_default()
+        };
         for pin in announced {
-            if !known.contains(pin) && known.len() < PINS_MAX {
-                known.push(*pin);
+            if !known.contains(&pin) && known.len() < PINS_MAX {
+                known.push(pin);
             }
         }
         if known.len() == pins.len() {
@@ -130,14 +134,13 @@ async fn next_cell(stream: &mut CellStream) -> Result<Vec<u8>, Error> {
 }
 
 /// Serves connection after connection until the client is closed or the relay wants it no more.
-pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, first: (CellStream, Link)) {
-    let (mut stream, mut link) = first;
+///
+/// `stream` is the first connection, whose link is in the state already.
+pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, mut stream: CellStream) {
     let mut backoff = Backoff::default();
     loop {
-        let announced = link.welcome().pins.clone();
         let started = moment().now;
-        shared.state.lock().connected(link, moment());
-        dialer.learn_pins(&shared, &announced);
+        dialer.learn_pins(&shared);
         let end = serve(&shared, &mut stream).await;
         drop(stream);
         shared.state.lock().disconnected();
@@ -146,7 +149,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, first: (CellStr
             backoff.reset();
         }
         let Some(connected) = reconnect(&shared, &dialer, end, &mut backoff).await else { return };
-        (stream, link) = connected;
+        stream = connected;
     }
 }
 
@@ -156,7 +159,7 @@ async fn reconnect(
     dialer: &Dialer,
     mut end: End,
     backoff: &mut Backoff,
-) -> Option<(CellStream, Link)> {
+) -> Option<CellStream> {
     loop {
         if let Some(ending) = ending(&end) {
             let mut state = shared.state.lock();
@@ -177,9 +180,8 @@ async fn reconnect(
             () = shared.closed.notified() => End::Closed,
             dialled = dial_after(shared, dialer, wait) => match dialled {
                 Ok((stream, link)) => {
-                    let (replaced, resumed) = (link.welcome().replaced, stream.is_resumed());
-                    shared.state.lock().tell(Event::Connected { replaced, resumed });
-                    return Some((stream, link));
+                    shared.connected(&stream, link);
+                    return Some(stream);
                 }
                 Err(error) => End::Failed(error),
             },

@@ -459,8 +459,9 @@ impl Channel {
         number
     }
 
-    /// Ends the session; the next demand makes another.
+    /// Ends the session; the next demand makes another, and so does whatever the peer still sends in this one.
     pub(super) fn drop_session(&mut self, moment: Moment, random: &mut dyn Random) {
+        self.receivers = Receivers::default();
         self.sending = None;
         self.next = None;
         self.confirming = None;

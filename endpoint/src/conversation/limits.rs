@@ -52,9 +52,9 @@ pub const ACK_DELAY_MS: (u64, u64) = (20, 60);
 pub const STALL_MS: (u64, u64) = (1_000, 30_000);
 /// What arrived by the count but is not acknowledged is asked about so often; doubles up to the second.
 pub const ASK_MS: (u64, u64) = (15_000, 60_000);
-/// Waits in a row, 31 s in all, with not one frame from the peer, after which it must have forgotten the session. A
-/// peer that was started anew mostly says so itself, at once.
-pub const STALLS_MAX: u32 = 5;
+/// Waits in a row, two minutes in all, with not one frame from the peer, after which a new session is tried. A peer that
+/// was started anew says so itself, at once; one that is merely stopped is offline by then.
+pub const STALLS_MAX: u32 = 8;
 /// Pause after `busy` with nothing in flight; doubles up to the second.
 pub const BUSY_MS: (u64, u64) = (5, 1_000);
 /// A handshake message is sent again after this.
