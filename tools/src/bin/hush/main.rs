@@ -36,16 +36,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let Arguments { keystore, json, command } = arguments;
-        let home = home::Home::new(keystore)?;
+        let home = || home::Home::new(keystore);
         match command {
             Command::Demo(demo) => demo::run(&demo, json).await,
-            Command::Init => commands::init(&home, json),
-            Command::Enroll { invite, name } => commands::enroll(&home, &invite, name, json).await,
-            Command::Id => commands::id(&home, json),
-            Command::Pair(pair) => commands::pair(&home, pair, json).await,
-            Command::Peers => commands::peers(&home, json),
-            Command::Send(send) => commands::send(&home, &send, json).await,
-            Command::Receive(receive) => commands::receive(&home, &receive, json).await,
+            Command::Init => commands::init(&home()?, json),
+            Command::Enroll { invite, name } => {
+                commands::enroll(&home()?, &invite, name, json).await
+            }
+            Command::Id => commands::id(&home()?, json),
+            Command::Pair(pair) => commands::pair(&home()?, pair, json).await,
+            Command::Peers => commands::peers(&home()?, json),
+            Command::Send(send) => commands::send(&home()?, &send, json).await,
+            Command::Receive(receive) => commands::receive(&home()?, &receive, json).await,
         }
     })
 }
