@@ -58,7 +58,9 @@ impl Engine {
         if self.use_permit(recipient, sender, now) {
             return (self.offer(to, envelope, now), None);
         }
-        self.report(envelope.origin, Undelivered::Refused, now);
+        // On the way of an absent recipient: there `busy`, and the order in which refusals are counted and
+        // run out, depend on the store. Answered from here, a burst would show who is connected.
+        self.ask_reach(envelope, now);
         (Verdict::Drop, None)
     }
 
@@ -159,11 +161,17 @@ impl Engine {
     }
 
     fn deliver_absent(&mut self, envelope: &Envelope, now: Time) {
-        let Envelope { sender, sender_account, recipient, origin, .. } = envelope;
+        let Envelope { sender, recipient, origin, .. } = envelope;
         if self.permits.get_mut(&(*recipient, *sender), now).is_some() {
             self.report(*origin, Undelivered::Offline, now);
             return;
         }
+        self.ask_reach(envelope, now);
+    }
+
+    /// Has the store say what the sender hears.
+    fn ask_reach(&mut self, envelope: &Envelope, now: Time) {
+        let Envelope { sender, sender_account, recipient, origin, .. } = envelope;
         let ticket = Ticket(self.tickets + 1);
         match self.absent.look_up(sender, recipient, *origin, ticket, now) {
             Known::Answer(reach) => {

@@ -62,6 +62,38 @@ fn a_look_into_the_store_does_not_show() {
     assert_eq!(desk.reports(&sender), [(0, 1, Undelivered::Refused)]);
 }
 
+/// What a stranger hears of a burst to one device and to many unknown ones while the store takes its time.
+fn heard_of_burst(present: bool) -> Vec<(u8, u64, Undelivered)> {
+    let mut desk = Desk::new(1);
+    let mut sender = desk.join(0, 1, 1);
+    let victim = desk.device_on(0, 2);
+    desk.enrol(victim, 2);
+    if present {
+        desk.connect(victim);
+    }
+    let unknown: Vec<DeviceId> = (3..23).map(|number| desk.device_on(0, number)).collect();
+    desk.store_waits = true;
+    for _ in 0..40 {
+        desk.send(&mut sender, victim);
+    }
+    for device in unknown {
+        desk.send(&mut sender, device);
+    }
+    desk.send(&mut sender, victim);
+    let mut heard = desk.reports(&sender);
+    desk.answer_store();
+    desk.advance(1_000);
+    heard.extend(desk.reports(&sender));
+    heard
+}
+
+#[test]
+fn a_burst_does_not_show_who_is_connected() {
+    let absent = heard_of_burst(false);
+    assert!(absent.iter().any(|report| report.2 == Undelivered::Busy), "a burst is long enough");
+    assert_eq!(heard_of_burst(true), absent);
+}
+
 #[test]
 fn ten_refusals_a_minute_then_silence_also_after_reconnecting() {
     let mut desk = Desk::new(1);
