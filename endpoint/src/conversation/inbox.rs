@@ -152,7 +152,8 @@ impl Inbox {
         if !self.is_open(data.slot) {
             return Ok(false);
         }
-        if data.total as usize > MESSAGE_BYTES_MAX {
+        // Behind the last number there is none for `next`.
+        if data.total as usize > MESSAGE_BYTES_MAX || data.sequence == u64::MAX {
             return Err(Violation);
         }
         let ahead = data.sequence.checked_sub(self.next);
@@ -302,5 +303,26 @@ impl Partial {
             return Err(Violation);
         }
         Ok(from == 0 && to as usize == self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::random::OsRandom;
+
+    #[test]
+    fn the_last_number_is_nobodys() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+        let now = Instant::now();
+        let (mut inbox, mut random) = (Inbox::default(), OsRandom);
+        let data =
+            |sequence| Data { slot: 1, sequence, offset: 0, total: 1, expiry_s: None, bytes: b"x" };
+        let last = u64::MAX;
+        assert_eq!(inbox.on_open(1, &CONVERSATION, 7, last - 1, last), Ok(None));
+        assert_eq!(inbox.on_data(&data(last - 1), now, &mut random), Ok(true));
+        assert_eq!(inbox.take(now, &mut random), Some(b"x".to_vec()));
+        assert_eq!(inbox.on_data(&data(last), now, &mut random), Err(Violation));
+        assert_eq!(inbox.take(now, &mut random), None);
     }
 }
