@@ -191,7 +191,8 @@ impl Shard {
     fn seal_due_update(&mut self, id: ConnId) {
         let Some(connection) = self.connections[id.index()].as_mut() else { return };
         let Stage::Open(link) = &mut connection.stage else { return };
-        if !link.sealer.update_due() {
+        // Behind a send in flight it waits: however many a device that does not read asks for, it gets one.
+        if !link.sealer.update_due() || connection.outbox.is_in_flight() {
             return;
         }
         let sealer = &mut link.sealer;
@@ -199,7 +200,10 @@ impl Shard {
             sealer.key_update_into(Class::C0.cell_len(), out)
         });
         match sealed {
-            Ok(_) => self.engine.handle_sealed(id, UPDATE_LEN as u32),
+            Ok(sealed) => {
+                self.metrics.bytes_out.add(sealed as u64);
+                self.engine.handle_sealed(id, UPDATE_LEN as u32);
+            }
             Err(fault) => self.sealing_failed(id, &fault),
         }
     }
@@ -215,6 +219,7 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return Ok(()) };
         match connection.outbox.finished(result) {
             Some(charge) => {
+                self.seal_due_update(id);
                 self.drained(id, charge, now);
                 self.mark_dirty(id);
             }
