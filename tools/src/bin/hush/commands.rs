@@ -176,6 +176,16 @@ pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Resul
     }
     let client = connect(home).await?;
     note(json, "receiving; Ctrl-C ends it");
+    // Around the transfers too: a peer that begins one and says nothing more must not outlast a Ctrl-C.
+    tokio::select! {
+        outcome = receive_all(&client, receive, json) => outcome?,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    client.close().await;
+    Ok(())
+}
+
+async fn receive_all(client: &Client, receive: &Receive, json: bool) -> Result<()> {
     let mut received = 0;
     while receive.count.is_none_or(|count| received < count) {
         tokio::select! {
@@ -188,11 +198,9 @@ pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Resul
                     continue;
                 }
             }
-            _ = tokio::signal::ctrl_c() => break,
         }
         received += 1;
     }
-    client.close().await;
     Ok(())
 }
 
