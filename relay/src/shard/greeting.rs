@@ -53,7 +53,8 @@ pub(super) fn verify(
     hash.copy_from_slice(digest(&SHA256, &transcript).as_ref());
     let message = proof_message(&hash, Transport::Tls, &challenged.binding);
     let key = UnparsedPublicKey::new(&ED25519, hello.device.as_bytes());
-    if !is_strict_key(&hello.device) || key.verify(&message, &hello.proof).is_err() {
+    let is_strict = is_strict_key(&hello.device) && !has_small_order_r(&hello.proof);
+    if !is_strict || key.verify(&message, &hello.proof).is_err() {
         return Err(WRONG_PROOF);
     }
     Ok(Introduction {
@@ -100,6 +101,14 @@ fn is_strict_key(device: &DeviceId) -> bool {
     y[31] &= 0x7f;
     let canonical = y[0] < 0xed || y[31] != 0x7f || y[1..31].iter().any(|&byte| byte != 0xff);
     canonical && !SMALL_ORDER.contains(&y)
+}
+
+/// Its first half is a point of small order. Other spellings of such a point do not verify: BoringSSL's
+/// verification compares encodings.
+fn has_small_order_r(proof: &[u8; 64]) -> bool {
+    let Some(&(mut y)) = proof.first_chunk::<32>() else { return true };
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
 }
 
 #[cfg(test)]
@@ -164,5 +173,35 @@ mod tests {
             assert!(!is_strict_key(&DeviceId::new(above_p)), "{low:x}");
         }
         assert!(is_strict_key(&DeviceId::new([9; 32])));
+    }
+
+    #[test]
+    fn a_proof_whose_r_has_small_order_is_refused() {
+        // Made with R = the neutral point: S is the hash times the secret scalar, and it verifies.
+        let device = DeviceId::new([
+            0xf1, 0x9a, 0xbc, 0xa4, 0x6d, 0x6c, 0x02, 0xec, 0xe0, 0x43, 0x87, 0x35, 0xee, 0xf3,
+            0x90, 0xd6, 0xa4, 0xc6, 0x79, 0x28, 0x4e, 0xdb, 0x0a, 0xc2, 0x03, 0x12, 0x89, 0x00,
+            0x43, 0x17, 0xd3, 0xfb,
+        ]);
+        let s: [u8; 32] = [
+            0x4d, 0x20, 0x67, 0x43, 0xb5, 0x2c, 0x66, 0xa7, 0x29, 0xd4, 0xd8, 0xc0, 0x5c, 0x5b,
+            0x9f, 0x38, 0x39, 0x50, 0x4c, 0x31, 0x34, 0x78, 0xc7, 0x88, 0x09, 0xf6, 0x52, 0x30,
+            0xb0, 0xc5, 0x4d, 0x0c,
+        ];
+        let mut proof = [0; 64];
+        proof[0] = 1;
+        proof[32..].copy_from_slice(&s);
+        let hello = Hello {
+            version: 1,
+            device,
+            proof,
+            token: None,
+            name: None,
+            cover: CoverMode::Off,
+            software: "test".into(),
+        };
+        let content = Control::Hello(hello.clone()).encode();
+        let here = Challenged { challenge: b"challenge".to_vec(), binding: [7; 32] };
+        assert_eq!(verify(&here, &content, hello).err(), Some(WRONG_PROOF));
     }
 }
