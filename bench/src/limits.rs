@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hushwire_wire::limits::IDLE_MS;
+
 /// Bytes of one receive, of the floor and of the load generator.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Receives from one connection before the others have their turn.
@@ -42,8 +44,22 @@ pub(crate) const START_MAX: Duration = Duration::from_secs(20);
 pub(crate) const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Rounds of one measurement.
 pub(crate) const ROUNDS_MAX: i64 = 1_000;
+/// Senders to a reader that stops.
+pub(crate) const SENDERS_MAX: i64 = 32;
+/// Cells a second of each of them.
+pub(crate) const PACE_MAX: i64 = 10_000;
+/// How long a reader is stopped for one measurement, without the time in which its queue fills.
+pub(crate) const STOPPED_MAX: Duration = Duration::from_secs(20);
+/// How long a queue may take to fill, or to empty.
+pub(crate) const QUEUE_MAX: Duration = Duration::from_secs(20);
+/// Longest line of the reader's process and to it, bytes.
+pub(crate) const READER_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(2 * PAIRS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(FLUSH_BYTES <= HELD_BYTES_MAX);
+const _: () = assert!(
+    STOPPED_MAX.as_millis() + QUEUE_MAX.as_millis() < IDLE_MS as u128,
+    "a stopped reader is silent, and not yet idle"
+);

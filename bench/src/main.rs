@@ -15,6 +15,7 @@ mod relay_child;
 mod report;
 mod server;
 mod statistics;
+mod stopped_reader;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ use hushwire_uring::sockets::SocketBuffers;
 
 use floor::FlushPolicy;
 use interrupt::Interrupt;
-use limits::{PAIRS_MAX, ROUNDS_MAX};
+use limits::{PACE_MAX, PAIRS_MAX, ROUNDS_MAX, SENDERS_MAX, STOPPED_MAX};
 use load::{Connector, Fleet, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
@@ -94,6 +95,18 @@ enum Command {
     ///
     /// The bar is 2560 bytes resident for each idle device, and no growth from the rounds.
     Idle(IdleArgs),
+    /// Measures what a recipient that stops reading costs all others: alternately it reads, and is
+    /// stopped with SIGSTOP.
+    ///
+    /// The bars: the throughput of other pairs on the same shard changes by less than 10 %, the queue of
+    /// the stopped recipient stays within its bound, and whoever sends to it hears `busy`.
+    StoppedReader(StoppedReaderArgs),
+    /// Is the recipient that is stopped. For internal use.
+    #[command(hide = true)]
+    Reader {
+        #[arg(long)]
+        connect: SocketAddr,
+    },
     /// Serves as the relay. For internal use.
     #[command(hide = true, disable_help_flag = true)]
     Relay {
@@ -193,6 +206,36 @@ struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
+struct StoppedReaderArgs {
+    /// Rounds, each with one measurement in either state.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Seconds of each that are counted.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Seconds of each before anything is counted.
+    #[arg(long, default_value_t = 0.5)]
+    warm_up: f64,
+    /// Other pairs of devices.
+    #[arg(long, default_value_t = 64)]
+    pairs: usize,
+    /// Size of a cell: 256 times a power of two, up to 32768.
+    #[arg(long, default_value_t = 4_096)]
+    bytes: usize,
+    /// Cells of a pair that are on their way at any time.
+    #[arg(long, default_value_t = 8)]
+    window: usize,
+    /// Senders to the recipient that is stopped. One may fill a quarter of its queue.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=SENDERS_MAX))]
+    senders: u16,
+    /// Cells a second of each of them, whether the recipient reads or not.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=PACE_MAX))]
+    pace: u32,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
 struct MachineArgs {
     /// Processor of the servers.
     #[arg(long, default_value_t = 0)]
@@ -225,6 +268,8 @@ fn main() -> ExitCode {
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
+        Command::StoppedReader(arguments) => run_stopped_reader(&arguments),
+        Command::Reader { connect } => stopped_reader::serve(connect),
         Command::Relay { arguments } => {
             let name = OsString::from("hushwired");
             return hushwire_relay::daemon::main(std::iter::once(name).chain(arguments));
@@ -312,6 +357,29 @@ fn run_idle(arguments: &IdleArgs) -> Result<()> {
         floor: arguments.floor,
     };
     idle::idle(plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
+}
+
+fn run_stopped_reader(arguments: &StoppedReaderArgs) -> Result<()> {
+    let warm_up = seconds(arguments.warm_up)?;
+    let measured = seconds(arguments.seconds)?;
+    ensure!(
+        warm_up + measured <= STOPPED_MAX,
+        "choose at most {STOPPED_MAX:?} with the warm-up: a stopped device says nothing, and is idle later"
+    );
+    let shape = Shape::new(arguments.pairs, arguments.bytes, arguments.window)?;
+    let interrupt = Interrupt::watch()?;
+    let machine = &arguments.machine;
+    pin_current_thread(machine.load_cpu)?;
+    let plan = stopped_reader::Plan {
+        rounds: usize::from(arguments.rounds),
+        timing: Timing { warm_up, measured },
+        shape,
+        senders: usize::from(arguments.senders),
+        pace: arguments.pace,
+        server_cpu: machine.server_cpu,
+        load_cpu: machine.load_cpu,
+    };
+    stopped_reader::measure(plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
 }
 
 /// A time of 0 to 1 000 seconds.

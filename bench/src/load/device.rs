@@ -48,6 +48,8 @@ pub(crate) struct Device {
     pub(crate) counter: u64,
     /// The counter of the next cell it receives on lane 0.
     pub(crate) expected: u64,
+    /// Bytes that may wait for it on the server, as WELCOME said.
+    pub(crate) egress_bytes_max: u32,
 }
 
 impl Device {
@@ -107,13 +109,13 @@ impl Connector {
         }
         tls.complete_io(&mut socket).context("sending HELLO failed")?;
         let welcome = receive(&mut tls, &mut socket).context("no WELCOME came")?;
-        match Control::decode(&welcome) {
-            Ok(Control::Welcome(_)) => {}
+        let egress_bytes_max = match Control::decode(&welcome) {
+            Ok(Control::Welcome(welcome)) => welcome.limits.egress_bytes,
             Ok(Control::Error { code, sentence, .. }) => {
                 bail!("the server refused the device ({code}): {sentence}")
             }
             other => bail!("the server answered HELLO with {other:?}"),
-        }
+        };
         let secrets = tls.dangerous_extract_secrets()?;
         Ok(Device {
             socket,
@@ -122,6 +124,7 @@ impl Connector {
             opening: Direction::new(secrets.rx)?,
             counter: 1,
             expected: 2,
+            egress_bytes_max,
         })
     }
 }

@@ -2,10 +2,10 @@
 
 mod device;
 mod fleet;
-mod records;
+pub(crate) mod records;
 mod run;
 
-pub(crate) use device::{Connector, Device};
+pub(crate) use device::{Connector, Device, Identity};
 pub(crate) use fleet::Fleet;
 pub(crate) use run::{Outcome, Timing, run};
 

@@ -1,0 +1,235 @@
+//! What a recipient that stops reading costs the others on its shard.
+//!
+//! Pairs are measured in short slices, alternately while the recipient reads and while it is stopped.
+//! Senders to it keep one pace throughout, so that the generator has the same to do in both states.
+
+mod reader;
+mod report;
+mod senders;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use hushwire_wire::code::Invite;
+use hushwire_wire::id::DeviceId;
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::interrupt::Interrupt;
+use crate::limits::QUEUE_MAX;
+use crate::load::{self, Connector, Device, Fleet, Identity, Outcome, Shape, Timing};
+use crate::relay_child::Home;
+use crate::server::Server;
+
+use reader::Reader;
+pub(crate) use reader::serve;
+use senders::{Counts, Senders};
+
+/// How often a wait looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Times that either state is measured.
+    pub(crate) rounds: usize,
+    pub(crate) timing: Timing,
+    /// The other pairs.
+    pub(crate) shape: Shape,
+    pub(crate) senders: usize,
+    /// Cells a second of each sender.
+    pub(crate) pace: u32,
+    /// Processor of the relay.
+    pub(crate) server_cpu: usize,
+    /// Processor of the generator and of the reader.
+    pub(crate) load_cpu: usize,
+}
+
+/// What the reader does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Stopped,
+}
+
+/// One measurement.
+struct Slice {
+    state: State,
+    /// Of the other pairs.
+    outcome: Outcome,
+    /// Of the senders, while the pairs were measured and connected before.
+    counts: Counts,
+    /// Bytes that waited on the relay at its end.
+    queue_bytes: u64,
+    /// Resident memory of the relay at its end.
+    resident_bytes: u64,
+}
+
+/// What remains at the end.
+struct Total {
+    /// The bound of the reader's queue, as the relay told it.
+    queue_bytes_max: u64,
+    /// The most bytes that ever waited on the relay.
+    queue_bytes_high: u64,
+    counts: Counts,
+    /// Cells that reached the reader.
+    received: u64,
+}
+
+struct Bench<'a> {
+    plan: Plan,
+    interrupt: &'a Interrupt,
+    server: Server,
+    admin: Admin,
+    connector: Connector,
+    fleet: Fleet,
+    reader: Reader,
+    senders: Senders,
+}
+
+/// Measures and prints.
+pub(crate) fn measure(
+    plan: Plan,
+    relay_binary: Option<&Path>,
+    as_json: bool,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let mut bench = Bench::start(plan, relay_binary, interrupt)?;
+    let mut slices = Vec::new();
+    for round in 1..=plan.rounds {
+        let mut states = [State::Reading, State::Stopped];
+        if round % 2 == 0 {
+            // Whoever was first is second next time.
+            states.reverse();
+        }
+        for state in states {
+            let slice = bench.slice(state).with_context(|| format!("{state:?}, round {round}"))?;
+            eprintln!(
+                "round {round} of {}: {:<8} {:>9.0} cells/s, {} busy",
+                plan.rounds,
+                state.name(),
+                slice.outcome.cells_per_s(),
+                slice.counts.busy
+            );
+            slices.push(slice);
+        }
+    }
+    let total = bench.account()?;
+    if as_json {
+        report::print_json(plan, &slices, &total);
+    } else {
+        report::print_table(plan, &slices, &total);
+    }
+    Ok(())
+}
+
+impl<'a> Bench<'a> {
+    fn start(plan: Plan, binary: Option<&Path>, interrupt: &'a Interrupt) -> Result<Self> {
+        let pairs = plan.shape.devices();
+        let devices = pairs + plan.senders + 1;
+        hushwire_uring::raise_nofile(devices as u64 + 64)?;
+        let server = Server::relay(plan.server_cpu, binary, Home::new(devices)?, interrupt)?;
+        let socket = server.admin_socket().context("a relay without an admin socket")?;
+        let connector = Connector::new(server.address())?;
+        let fleet = Fleet::generate(pairs)?;
+        eprintln!("enrolling {devices} devices");
+        fleet.enrol(&connector, &socket, interrupt.flag())?;
+        let mut admin = Admin::open(&socket)?;
+        let invite = admin.invite(None)?;
+        let reader = Reader::start(plan.load_cpu, server.address(), &invite)?;
+        let account = admin.devices()?.remove(&reader.device).context("an unknown reader")?;
+        let devices = (0..plan.senders)
+            .map(|_| enrolled(&mut admin, &account, &connector))
+            .collect::<Result<_>>()?;
+        let to: DeviceId = reader.device.parse().context("the reader is no device")?;
+        let senders = Senders::start(devices, to, plan.shape.class, plan.pace)?;
+        Ok(Self { plan, interrupt, server, admin, connector, fleet, reader, senders })
+    }
+
+    /// Measures the other pairs once, on new connections.
+    fn slice(&mut self, state: State) -> Result<Slice> {
+        let Plan { shape, timing, .. } = self.plan;
+        match state {
+            State::Reading => {
+                self.until("the queue did not empty", |bench| Ok(bench.queue("")? == 0))?;
+                // Also the reader's keep-alive.
+                self.reader.received()?;
+            }
+            State::Stopped => {
+                let before = self.senders.counts()?.busy;
+                self.reader.stop()?;
+                self.until("the senders did not hear `busy`", |bench| {
+                    Ok(bench.senders.counts()?.busy > before)
+                })?;
+            }
+        }
+        let before = self.senders.counts()?;
+        let flag = self.interrupt.flag();
+        let mut devices = self.fleet.connect(shape.devices(), &self.connector, flag)?;
+        let pid = self.server.pid();
+        let outcome = load::run(&mut devices, shape, timing, pid, self.interrupt)?;
+        let counts = self.senders.counts()?.since(before);
+        let queue_bytes = self.queue("")?;
+        let resident_bytes = self.server.resident()?.all_bytes;
+        if state == State::Stopped {
+            self.reader.resume()?;
+        }
+        Ok(Slice { state, outcome, counts, queue_bytes, resident_bytes })
+    }
+
+    /// Lets everything that was sent arrive, or come back.
+    fn account(&mut self) -> Result<Total> {
+        self.senders.pause();
+        let mut received = 0;
+        self.until("cells of the senders neither arrived nor came back", |bench| {
+            received = bench.reader.received()?;
+            let Counts { sent, busy } = bench.senders.counts()?;
+            Ok(received + busy == sent)
+        })?;
+        Ok(Total {
+            queue_bytes_max: self.reader.egress_bytes_max,
+            queue_bytes_high: self.queue("_high")?,
+            counts: self.senders.counts()?,
+            received,
+        })
+    }
+
+    /// Bytes that wait on the relay for their recipients; with `_high`, the most that ever did.
+    fn queue(&mut self, suffix: &str) -> Result<u64> {
+        let name = format!("egress_pool_bytes{suffix}");
+        let status = self.admin.status()?;
+        status["totals"][&name].as_u64().with_context(|| format!("a status without {name}"))
+    }
+
+    fn until(
+        &mut self,
+        problem: &str,
+        mut done: impl FnMut(&mut Self) -> Result<bool>,
+    ) -> Result<()> {
+        let clock = Clock::start();
+        while !done(self)? {
+            if clock.now_ns() > QUEUE_MAX.as_nanos() as u64 {
+                bail!("{problem} within {QUEUE_MAX:?}");
+            }
+            self.interrupt.pass(LOOK)?;
+        }
+        Ok(())
+    }
+}
+
+/// A new device of the account, connected.
+fn enrolled(admin: &mut Admin, account: &str, connector: &Connector) -> Result<Device> {
+    let text = admin.invite(Some(account))?;
+    let invite = Invite::from_text(&text).map_err(|error| anyhow!("an invite: {error}"))?;
+    connector.connect(&Identity::generate()?, Some(invite.secret.as_bytes()))
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Stopped => "stopped",
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the two states come to.
+
+use serde_json::{Value, json};
+
+use super::{Plan, Slice, State, Total};
+use crate::load::Outcome;
+use crate::report::{name_of, outcome_json};
+use crate::statistics::{median, spread};
+
+/// The bar: how far the throughput of the other pairs may change.
+const CHANGE_BAR: f64 = 0.10;
+
+fn of(slices: &[Slice], state: State, value: impl Fn(&Slice) -> f64) -> Vec<f64> {
+    slices.iter().filter(|slice| slice.state == state).map(value).collect()
+}
+
+fn throughput(slice: &Slice) -> f64 {
+    slice.outcome.cells_per_s()
+}
+
+/// Throughput stopped against reading: of the medians, and the least and greatest of single rounds.
+fn ratio(slices: &[Slice]) -> Option<(f64, f64, f64)> {
+    let reading = of(slices, State::Reading, throughput);
+    let stopped = of(slices, State::Stopped, throughput);
+    let each: Vec<f64> = stopped.iter().zip(&reading).map(|(s, r)| s / r).collect();
+    let (least, greatest) = spread(&each)?;
+    Some((median(&stopped)? / median(&reading)?, least, greatest))
+}
+
+fn is_within(ratio: f64) -> bool {
+    (ratio - 1.0).abs() < CHANGE_BAR
+}
+
+pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
+    println!(
+        "Other pairs on the shard of a recipient that reads, and is stopped (SIGSTOP); medians"
+    );
+    println!("{} other pairs, {}", plan.shape.pairs, name_of(plan.shape));
+    println!(
+        "{} senders to the recipient, {} cells/s each, in both states",
+        plan.senders, plan.pace
+    );
+    println!();
+    println!(
+        "{:<10} {:>10} {:>19} {:>9} {:>5} {:>9} {:>9} {:>11} {:>9}",
+        "recipient",
+        "cells/s",
+        "least-greatest",
+        "us/cell",
+        "busy",
+        "sent",
+        "`busy`",
+        "queue KiB",
+        "RSS KiB"
+    );
+    for state in [State::Reading, State::Stopped] {
+        let rates = of(slices, state, throughput);
+        let (least, greatest) = spread(&rates).unwrap_or((f64::NAN, f64::NAN));
+        let middle =
+            |value: fn(&Slice) -> f64| median(&of(slices, state, value)).unwrap_or(f64::NAN);
+        let sum = |value: fn(&Slice) -> f64| of(slices, state, value).iter().sum::<f64>();
+        let most = |value: fn(&Slice) -> f64| {
+            spread(&of(slices, state, value)).map_or(f64::NAN, |(_, most)| most / 1_024.0)
+        };
+        println!(
+            "{:<10} {:>10.0} {:>19} {:>9.3} {:>4.0}% {:>9.0} {:>9.0} {:>11.0} {:>9.0}",
+            state.name(),
+            median(&rates).unwrap_or(f64::NAN),
+            format!("{least:.0}-{greatest:.0}"),
+            middle(|it| it.outcome.cpu_us_per_cell()),
+            100.0 * middle(|it| server_busy(&it.outcome)),
+            sum(|it| it.counts.sent as f64),
+            sum(|it| it.counts.busy as f64),
+            most(|it| it.queue_bytes as f64),
+            most(|it| it.resident_bytes as f64)
+        );
+    }
+    println!();
+    if let Some((ratio, least, greatest)) = ratio(slices) {
+        let verdict = if is_within(ratio) { "within" } else { "NOT WITHIN" };
+        let bar = 100.0 * CHANGE_BAR;
+        println!(
+            "throughput, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3}), {verdict} {bar:.0} %"
+        );
+    }
+    let Total { queue_bytes_max, queue_bytes_high, counts, received } = *total;
+    let verdict = if queue_bytes_high <= queue_bytes_max { "within" } else { "ABOVE" };
+    println!(
+        "queue: at most {queue_bytes_high} bytes ever waited, {verdict} the bound of {queue_bytes_max}"
+    );
+    println!(
+        "of {} cells sent to the recipient {received} arrived in order and {} came back as `busy`",
+        counts.sent, counts.busy
+    );
+    let refused: u64 = slices.iter().map(|slice| slice.outcome.refused).sum();
+    if refused > 0 {
+        println!("{refused} cells of the other pairs were refused as undeliverable.");
+    }
+}
+
+fn server_busy(outcome: &Outcome) -> f64 {
+    outcome.server_cpu_ns as f64 / outcome.elapsed_ns as f64
+}
+
+pub(super) fn print_json(plan: Plan, slices: &[Slice], total: &Total) {
+    let rows: Vec<Value> = slices
+        .iter()
+        .map(|slice| {
+            json!({
+                "state": slice.state.name(),
+                "others": outcome_json(plan.shape, &slice.outcome),
+                "sent": slice.counts.sent,
+                "busy": slice.counts.busy,
+                "queue_bytes": slice.queue_bytes,
+                "resident_bytes": slice.resident_bytes,
+            })
+        })
+        .collect();
+    let states: serde_json::Map<String, Value> = [State::Reading, State::Stopped]
+        .into_iter()
+        .map(|state| {
+            let rates = of(slices, state, throughput);
+            let cost = of(slices, state, |it| it.outcome.cpu_us_per_cell());
+            let (least, greatest) = spread(&rates).unzip();
+            let object = json!({
+                "cells_per_s": { "median": median(&rates), "least": least, "greatest": greatest },
+                "cpu_us_per_cell": median(&cost),
+            });
+            (state.name().to_owned(), object)
+        })
+        .collect();
+    let against = ratio(slices).map(|(median, least, greatest)| {
+        json!({
+            "median": median, "least": least, "greatest": greatest, "within": is_within(median),
+        })
+    });
+    let object = json!({
+        "senders": plan.senders,
+        "cells_per_s_of_a_sender": plan.pace,
+        "change_bar": CHANGE_BAR,
+        "ratio_of_throughput": against,
+        "states": states,
+        "queue_bytes_max": total.queue_bytes_max,
+        "queue_bytes_high": total.queue_bytes_high,
+        "sent": total.counts.sent,
+        "busy": total.counts.busy,
+        "received": total.received,
+        "slices": rows,
+    });
+    println!("{object}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_in_either_direction_counts() {
+        let check = |ratio, expect| assert_eq!(is_within(ratio), expect, "{ratio}");
+        check(1.0, true);
+        check(0.91, true);
+        check(1.09, true);
+        check(0.89, false);
+        check(1.11, false);
+        check(f64::NAN, false);
+    }
+}
