@@ -6,6 +6,9 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod people;
+pub mod program;
+pub mod proxy;
 pub mod raw;
 
 use std::path::{Path, PathBuf};
@@ -94,4 +97,28 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
         at += 1;
     }
     false
+}
+
+/// A port for a relay that must come back on it: below those that the system gives to connections.
+pub fn free_port() -> u16 {
+    loop {
+        let random = people::random(2);
+        let port = 10_000 + u16::from_le_bytes([random[0], random[1]]) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The account of an enrolled device, in text form.
+pub fn account(relay: &RelayProcess, device: &str) -> String {
+    use hushwire_relay::control::admin::{Answer, Question};
+    let question = Question::Devices { after: None };
+    match hushwire_tools::admin::ask(relay.socket(), &question).expect("an answer") {
+        Answer::Devices { devices, more: false } => {
+            let found = devices.into_iter().find(|entry| entry.device == device);
+            found.expect("the device is enrolled").account
+        }
+        other => panic!("not a short list of devices: {other:?}"),
+    }
 }

@@ -187,7 +187,15 @@ impl Device {
         identity: Identity,
         token: Option<Vec<u8>>,
     ) -> Result<Self, Box<Control>> {
-        let mut raw = connect(relay);
+        Self::introduce_over(connect(relay), identity, token)
+    }
+
+    /// Introduces a device over a connection that has just been made.
+    pub fn introduce_over(
+        mut raw: Raw,
+        identity: Identity,
+        token: Option<Vec<u8>>,
+    ) -> Result<Self, Box<Control>> {
         let hello = raw.hello(&identity, token, |_| {});
         raw.say_content(&hello).expect("the relay reads");
         let answer = raw.hear().expect("the relay answers").0;

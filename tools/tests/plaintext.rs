@@ -1,0 +1,146 @@
+//! The relay does not have what it forwards: not in its memory, not on its disk, not in its log.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use hushwire_tools::relay_process::RelayProcess;
+use hushwire_tools::transfer::{self, Head};
+use support::people::{enrol, in_time, pair, random, tell};
+use support::program::Program;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.
+const MARKER_BYTES: usize = 32;
+/// Times the marker stands in the file.
+const REPEATS: usize = 200_000;
+
+/// A marker in the spellings that a careless program could give it.
+fn spellings(marker: &[u8]) -> Vec<Vec<u8>> {
+    let hex: String = marker.iter().map(|byte| format!("{byte:02x}")).collect();
+    let base32 = hushwire_wire::id::DeviceId::from_slice(marker).expect("32 bytes").to_text();
+    let mut texts = vec![hex.clone(), hex.to_uppercase(), base32.clone(), base32.to_uppercase()];
+    let mut all = vec![marker.to_vec()];
+    all.extend(texts.drain(..).map(String::into_bytes));
+    all
+}
+
+/// How many of `needles`, or halves of them, stand in `haystack`.
+fn found(haystack: &[u8], needles: &[Vec<u8>]) -> usize {
+    let halves: Vec<&[u8]> = needles
+        .iter()
+        .flat_map(|needle| {
+            let (first, second) = needle.split_at(needle.len() / 2);
+            [first, second]
+        })
+        .collect();
+    let mut begins = [false; 256];
+    halves.iter().for_each(|half| begins[usize::from(half[0])] = true);
+    let mut seen = vec![false; halves.len()];
+    for (at, &byte) in haystack.iter().enumerate() {
+        if begins[usize::from(byte)] {
+            for (half, seen) in halves.iter().zip(&mut seen) {
+                *seen |= haystack[at..].starts_with(half);
+            }
+        }
+    }
+    seen.into_iter().filter(|&seen| seen).count()
+}
+
+/// Everything that a process has in its memory, pages that core dumps leave out by default included.
+fn memory_of(pid: u32, directory: &Path) -> Vec<u8> {
+    let core = directory.join(format!("core.{pid}"));
+    let output = Command::new("gdb")
+        .args(["-nx", "-batch", "-ex", "set use-coredump-filter off"])
+        .args(["-ex", "set dump-excluded-mappings on", "-p", &pid.to_string()])
+        .args(["-ex", &format!("gcore {}", core.display())])
+        .output()
+        .expect("gdb is installed: .ci/packages does it");
+    let memory = std::fs::read(&core).unwrap_or_else(|error| {
+        panic!("no core of process {pid}: {error}\n{}", String::from_utf8_lossy(&output.stderr))
+    });
+    // The next one may be as large.
+    std::fs::remove_file(&core).expect("it is removed");
+    memory
+}
+
+fn assert_blind(relay: &RelayProcess, marker: &[u8], cores: &Path, when: &str) {
+    let needles = spellings(marker);
+    assert_eq!(found(&memory_of(relay.id(), cores), &needles), 0, "in its memory {when}");
+    let mut folders = vec![relay.directory().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a readable directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                files += 1;
+                let bytes = std::fs::read(&path).expect("a readable file");
+                assert_eq!(found(&bytes, &needles), 0, "in {} {when}", path.display());
+            }
+        }
+    }
+    assert!(files >= 3, "its tables, its configuration and its log are there");
+}
+
+#[tokio::test]
+async fn what_devices_say_is_nowhere_on_the_relay() {
+    let place = tempfile::tempdir().expect("a directory");
+    let log = support::options().set("log", "level", "\"trace\"");
+    let relay = RelayProcess::start(&log).expect("the relay starts");
+    let a = enrol(&relay, &place.path().join("a")).await;
+    let b = enrol(&relay, &place.path().join("b")).await;
+    pair(&a, &b).await;
+
+    // Made after the relay was started, so that nothing of it can have been inherited.
+    let marker = random(MARKER_BYTES);
+    let all: Vec<u8> = spellings(&marker).join(&b' ');
+    tell(&a, &b, &all).await;
+    tell(&b, &a, &all.repeat(100)).await;
+
+    let name = String::from_utf8(spellings(&marker)[1].clone()).expect("hexadecimal");
+    let content = marker.repeat(REPEATS);
+    let head = Head { name, size: Some(content.len() as u64) };
+    let (cores, relay) = (place.path(), &relay);
+    let sending = async {
+        let mut stream = a.open_stream(b.device()).await.expect("a stream");
+        transfer::send(&head, content.as_slice(), &mut stream, |_| {}).await.expect("it is sent");
+    };
+    let receiving = async {
+        let mut stream = b.accept_stream().await.expect("a stream");
+        let found = transfer::head(&mut stream).await.expect("a head");
+        assert_eq!(found, head);
+        let mut received = vec![0; content.len() / 2];
+        stream.read_exact(&mut received).await.expect("a half");
+        assert_blind(relay, &marker, cores, "in the middle of a file");
+        stream.read_to_end(&mut received).await.expect("the rest");
+        assert!(received == content);
+    };
+    in_time(async { tokio::join!(sending, receiving) }).await;
+    assert_blind(relay, &marker, cores, "afterwards");
+    let mut writer = a.open_stream(b.device()).await.expect("a stream");
+    writer.write_all(&content[..100_000]).await.expect("it is written");
+
+    // The same search does find what a relay knows: which devices there are.
+    let memory = memory_of(relay.id(), cores);
+    for device in [a.device(), b.device()] {
+        assert!(support::contains(&memory, device.as_bytes()), "the relay knows its devices");
+    }
+}
+
+#[test]
+fn the_search_finds_a_marker_where_there_is_one() {
+    let place = tempfile::tempdir().expect("a directory");
+    let marker = random(MARKER_BYTES);
+    let needles = spellings(&marker);
+    let text = String::from_utf8(needles[3].clone()).expect("base32");
+    let script = "read -r marker; echo ready; read -r end";
+    let mut holder = Program::start(Command::new("sh").args(["-c", script]));
+    holder.say(&format!("{text}\n"));
+    assert_eq!(holder.line(), "ready");
+    assert!(found(&memory_of(holder.id(), place.path()), &needles) >= 2, "both halves");
+    holder.say("\n");
+    assert_eq!(holder.end().code, 0);
+}
