@@ -4,10 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hushwire::client::{Client, Message, Options, PairingOptions, PendingPair, StreamReader};
+use hushwire::client::{
+    Client, Event, Message, Options, PairingOptions, PendingPair, StreamReader,
+};
 use hushwire::pairing::Link;
 use hushwire_tools::transfer::{self, Head};
 use hushwire_wire::code::Invite;
+use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::text;
 use qrcode::QrCode;
@@ -18,8 +21,10 @@ use tokio::io::AsyncRead;
 
 use crate::arguments::{Pair, Receive, Send};
 use crate::home::{self, Home};
-use crate::terminal::{confirm, note, progress, show, text_or_input};
+use crate::terminal::{Unwelcome, confirm, note, progress, show, text_or_input};
 
+/// Refusals of a peer before sending to it is given up; the client waits longer after each.
+const REFUSALS_MAX: u32 = 3;
 /// Longest message that is shown on a terminal, in bytes.
 const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
@@ -74,9 +79,10 @@ pub(crate) async fn enroll(
 }
 
 pub(crate) async fn pair(home: &Home, pair: Pair, json: bool) -> Result<()> {
+    let link = pair.link.as_deref().map(text_or_input).transpose()?;
     let client = connect(home).await?;
-    let pending = match &pair.link {
-        Some(link) => client.join_pairing::<Link>(&text_or_input(link)?).await?,
+    let pending = match &link {
+        Some(link) => client.join_pairing::<Link>(link).await?,
         None => {
             let offer = client.offer_pairing::<Link>(PairingOptions::default()).await?;
             let link = offer.link();
@@ -108,7 +114,7 @@ async fn settle(pending: PendingPair<Link>, pair: &Pair, json: bool) -> Result<D
         return Ok(pending.confirm(&pair.name).await?);
     }
     let question = format!("The digits are {sas}. Does the other device show the same?");
-    if confirm(&question)? {
+    if confirm(&question).await? {
         return Ok(pending.confirm(&pair.name).await?);
     }
     pending.reject()?;
@@ -134,25 +140,66 @@ pub(crate) fn peers(home: &Home, json: bool) -> Result<()> {
 pub(crate) async fn send(home: &Home, send: &Send, json: bool) -> Result<()> {
     let keystore = home.open()?;
     let peer = home::peer(&keystore, &send.peer)?;
-    let client = Client::connect(keystore, options(None)).await?;
     if let Some(message) = &send.message {
-        let receipt = client.send(peer, message.as_bytes()).await?;
+        let client = Client::connect(keystore, options(None)).await?;
+        let receipt = while_welcome(&client, peer, json, async {
+            Ok(client.send(peer, message.as_bytes()).await?)
+        });
+        let number = receipt.await?.number;
         client.close().await;
-        let value = json!({ "peer": peer.to_text(), "number": receipt.number });
-        return show(json, "delivered", &value);
+        return show(json, "delivered", &json!({ "peer": peer.to_text(), "number": number }));
     }
     let (head, content) = open(send.file.as_deref().unwrap_or(Path::new("-"))).await?;
+    let client = Client::connect(keystore, options(None)).await?;
     let bar = progress(json, &head.name, head.size);
-    let mut stream = client.open_stream(peer).await?;
-    let sent = transfer::send(&head, content, &mut stream, |bytes| bar.set_position(bytes)).await?;
+    let sent = while_welcome(&client, peer, json, async {
+        let mut stream = client.open_stream(peer).await?;
+        transfer::send(&head, content, &mut stream, |bytes| bar.set_position(bytes)).await
+    });
+    let sent = sent.await?;
     bar.finish_and_clear();
-    drop(stream);
     client.close().await;
     let sha256 = hex(&sent.sha256);
     let text = format!("{}: {} bytes delivered, SHA-256 {sha256}", head.name, sent.bytes);
     let value =
         json!({ "peer": peer.to_text(), "name": head.name, "bytes": sent.bytes, "sha256": sha256 });
     show(json, &text, &value)
+}
+
+/// Waits for `sending`, however long the peer is away, but not where the relay says again and again that
+/// the peer does not take anything from this device. Only the relay says so, and a pairing that is about
+/// to be confirmed looks the same; so it ends this attempt and nothing else.
+async fn while_welcome<T>(
+    client: &Client,
+    peer: DeviceId,
+    json: bool,
+    sending: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut events = client.events();
+    let unwelcome = async {
+        let (mut refusals, mut told) = (0, false);
+        while let Some(event) = events.next().await {
+            let Event::PeerAway { peer: away, reason } = event else { continue };
+            if away != peer {
+                continue;
+            }
+            if reason == Undelivered::Refused {
+                refusals += 1;
+            } else if !told {
+                told = true;
+                note(json, "the peer is away; waiting until it is back, Ctrl-C gives up");
+            }
+            if refusals == REFUSALS_MAX {
+                return;
+            }
+        }
+        // The client has ended, and says why itself.
+        std::future::pending().await
+    };
+    tokio::select! {
+        sent = sending => sent,
+        () = unwelcome => Err(Unwelcome(short(peer)).into()),
+    }
 }
 
 async fn open(path: &Path) -> Result<(Head, Box<dyn AsyncRead + Unpin>)> {

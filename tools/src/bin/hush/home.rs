@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use hushwire::identity::Identity;
-use hushwire::keystore::{Keystore, Peer};
+use hushwire::keystore::{Keystore, KeystoreError, Peer};
 use hushwire::suite::random::OsRandom;
 use hushwire_wire::id::DeviceId;
 
@@ -37,7 +37,7 @@ impl Home {
     /// Opens the keystore.
     pub(crate) fn open(&self) -> Result<Keystore> {
         if !self.exists() {
-            bail!("this device has no identity in {} yet: run `hush init`", self.path.display());
+            return Err(KeystoreError::Missing { path: self.path.clone() }.into());
         }
         Ok(Keystore::open(&self.path)?)
     }

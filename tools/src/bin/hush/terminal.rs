@@ -1,8 +1,11 @@
 //! How results, progress and failures look, to a person and to a program.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use hushwire::keystore::KeystoreError;
+use hushwire_wire::code::CodeError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -15,6 +18,22 @@ mod code {
     pub(super) const PERMISSION: u8 = 77;
     pub(super) const CONFIG: u8 = 78;
 }
+
+/// The peer takes nothing from this device.
+#[derive(Debug)]
+pub(crate) struct Unwelcome(pub(crate) String);
+
+impl fmt::Display for Unwelcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} takes nothing from this device: finish the pairing over there, or pair again if it was removed",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Unwelcome {}
 
 /// Prints a result: `text` to a person, `value` to a program. A reader that has gone ends the program
 /// quietly, as it would end any other.
@@ -54,8 +73,12 @@ pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> u8 {
     use hushwire::Error;
     let Some(error) = error.downcast_ref::<Error>() else {
-        return if error.downcast_ref::<hushwire::keystore::KeystoreError>().is_some() {
+        return if error.is::<KeystoreError>() {
             code::CONFIG
+        } else if error.is::<CodeError>() {
+            code::DATA
+        } else if error.is::<Unwelcome>() {
+            code::PERMISSION
         } else {
             code::FAILURE
         };
@@ -105,14 +128,16 @@ pub(crate) fn progress(json: bool, what: &str, bytes: Option<u64>) -> ProgressBa
     bar
 }
 
-/// A question that only yes answers with yes.
-pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
+/// A question that only yes answers with yes. Meanwhile the connection lives on.
+pub(crate) async fn confirm(question: &str) -> anyhow::Result<bool> {
     let mut err = std::io::stderr();
     write!(err, "{question} [y/N] ")?;
     err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    Ok(matches!(answer.await??.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// A secret on the command line shows in `ps`; `-` reads it from standard input instead.
