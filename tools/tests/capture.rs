@@ -162,9 +162,12 @@ fn the_relays_key_updates_look_like_cells() {
     assert_eq!(records.iter().filter(unpadded).count(), 3, "{records:?}");
 }
 
+/// What a device does wrong.
+type Mistake = fn(&mut Device);
+
 #[test]
 fn the_relays_errors_and_alerts_look_like_cells() {
-    let mistakes: [(&str, fn(&mut Device)); 3] = [
+    let mistakes: [(&str, Mistake); 3] = [
         ("a malformed cell", |device| {
             let mut cell = vec![0; Class::C0.cell_len()];
             cell[0] = 9;

@@ -44,11 +44,13 @@ fn flood(device: &mut Device, to: DeviceId, ping: u32) -> u32 {
     device.raw.say(&Control::Request { id, request }).expect("the relay reads");
     let mut busy = 0;
     loop {
-        match device.raw.hear().expect("the relay answers").0 {
-            Control::Undeliverable { reason: Undelivered::Busy, .. } => busy += 1,
-            Control::Pong { .. } => return busy,
-            other => panic!("neither `busy` nor the answer: {other:?}"),
+        let message = device.raw.hear().expect("the relay answers").0;
+        if matches!(message, Control::Pong { .. }) {
+            return busy;
         }
+        let is_busy = matches!(message, Control::Undeliverable { reason: Undelivered::Busy, .. });
+        assert!(is_busy, "neither `busy` nor the answer: {message:?}");
+        busy += 1;
     }
 }
 

@@ -114,11 +114,10 @@ pub fn free_port() -> u16 {
 pub fn account(relay: &RelayProcess, device: &str) -> String {
     use hushwire_relay::control::admin::{Answer, Question};
     let question = Question::Devices { after: None };
-    match hushwire_tools::admin::ask(relay.socket(), &question).expect("an answer") {
-        Answer::Devices { devices, more: false } => {
-            let found = devices.into_iter().find(|entry| entry.device == device);
-            found.expect("the device is enrolled").account
-        }
-        other => panic!("not a short list of devices: {other:?}"),
-    }
+    let answer = hushwire_tools::admin::ask(relay.socket(), &question).expect("an answer");
+    let Answer::Devices { devices, more: false } = answer else {
+        panic!("not a short list of devices: {answer:?}")
+    };
+    let found = devices.into_iter().find(|entry| entry.device == device);
+    found.expect("the device is enrolled").account
 }

@@ -199,11 +199,10 @@ impl Device {
         let hello = raw.hello(&identity, token, |_| {});
         raw.say_content(&hello).expect("the relay reads");
         let answer = raw.hear().expect("the relay answers").0;
-        if matches!(answer, Control::Welcome(_)) {
-            Ok(Self { raw, id: identity.device_id(), identity })
-        } else {
-            Err(Box::new(answer))
+        if !matches!(answer, Control::Welcome(_)) {
+            return Err(Box::new(answer));
         }
+        Ok(Self { raw, id: identity.device_id(), identity })
     }
 
     /// Asks the relay and waits for the answer.

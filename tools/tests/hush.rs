@@ -1,0 +1,473 @@
+//! `hush` as people use it: each device is a directory, each command a process.
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use hushwire::client::PairingOptions;
+use hushwire::pairing::Link;
+use hushwire_relay::control::admin::{Answer, Question};
+use hushwire_tools::admin;
+use hushwire_tools::relay_process::RelayProcess;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use support::people::{connect, enrol, in_time, random};
+use support::program::{Ended, Program};
+use support::{eventually, free_port, relay};
+use tempfile::TempDir;
+
+/// `EX_DATAERR`, `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
+const DATA: i32 = 65;
+const UNAVAILABLE: i32 = 69;
+const TEMPORARY: i32 = 75;
+const PERMISSION: i32 = 77;
+const CONFIG: i32 = 78;
+
+/// Somebody's device.
+struct Person {
+    home: PathBuf,
+}
+
+impl Person {
+    fn new(place: &TempDir, name: &str) -> Self {
+        Self { home: place.path().join(name) }
+    }
+
+    /// With an identity, enrolled.
+    fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Self {
+        let person = Self::new(place, name);
+        person.succeeds(&["enroll", &relay.invite().expect("an invite"), "--name", name]);
+        person
+    }
+
+    fn hush(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(support::hush());
+        command.arg("--keystore").arg(&self.home).args(arguments).env_remove("HUSH_KEYSTORE");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Program::run(&mut self.hush(arguments), b"")
+    }
+
+    /// What it prints to a person.
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.error);
+        ended.out
+    }
+
+    /// What it prints to a program.
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let ended = self.run(&[&["--json"], arguments].concat());
+        assert_eq!((ended.code, ended.error.as_str()), (0, ""), "{arguments:?}");
+        assert_eq!(ended.out.lines().count(), 1, "{arguments:?}: {}", ended.out);
+        parse(&ended.out)
+    }
+
+    /// It ends with this code and a sentence with these words, to people and to programs.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.error);
+        assert!(ended.error.contains("hush: "), "{arguments:?}: {}", ended.error);
+        for word in words {
+            assert!(ended.error.contains(word), "{word:?} is not in {:?}", ended.error);
+        }
+        let ended = self.run(&[&["--json"], arguments].concat());
+        let said = parse(&ended.error);
+        assert_eq!((ended.code, said["exit_code"].as_i64()), (code, Some(i64::from(code))));
+        let sentence = said["error"].as_str().expect("a sentence");
+        assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+    }
+
+    fn id(&self) -> String {
+        self.json(&["id"])["device"].as_str().expect("an ID").to_owned()
+    }
+
+    /// Begins to offer a pairing; the process and its link.
+    fn offer(&self, name: &str) -> (Program, String) {
+        let mut offering =
+            Program::start(&mut self.hush(&["--json", "pair", "--yes", "--name", name]));
+        let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
+        (offering, link)
+    }
+
+    /// Starts to receive; returns once it does.
+    fn receive(&self, output: &Path, count: usize) -> Program {
+        let (output, count) = (output.display().to_string(), count.to_string());
+        let arguments = ["receive", "--output", &output, "--count", &count];
+        let mut receiving = Program::start(&mut self.hush(&arguments));
+        assert!(receiving.error_line().starts_with("receiving"));
+        receiving
+    }
+}
+
+/// The two pair; the first calls the other `second`, the second the other `first`.
+fn pair(first: &Person, second: &Person) {
+    let offerer = first.id();
+    let (offering, link) = first.offer("second");
+    let joined = second.json(&["pair", &link, "--yes", "--name", "first"]);
+    assert_eq!(joined["paired"], offerer, "{joined}");
+    let ended = offering.end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(parse(&ended.out)["name"], "second");
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+}
+
+fn place() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn from_nothing_to_files_and_messages() {
+    let (place, relay) = (place(), relay());
+    let (alice, bob) = (Person::new(&place, "alice"), Person::new(&place, "bob"));
+    let made = alice.json(&["init"]);
+    assert_eq!((made["made"].as_bool(), made["device"].as_str()), (Some(true), Some(&*alice.id())));
+    assert_eq!(alice.json(&["init"])["made"], false);
+    assert!(alice.succeeds(&["init"]).contains("already"));
+    let invite = relay.invite().expect("an invite");
+    // Not on the command line, where `ps` shows it.
+    let ended = Program::run(&mut alice.hush(&["--json", "enroll", "-"]), invite.as_bytes());
+    assert_eq!((ended.code, &parse(&ended.out)["device"]), (0, &made["device"]), "{ended:?}");
+    let enrolled = bob.succeeds(&["enroll", &relay.invite().expect("an invite")]);
+    assert!(enrolled.contains(relay.address()) && enrolled.contains(&bob.id()), "{enrolled}");
+    assert_eq!(bob.json(&["id"])["relay"], relay.address());
+
+    assert!(alice.succeeds(&["peers"]).contains("hush pair"));
+    pair(&alice, &bob);
+    let peers = alice.json(&["peers"]);
+    assert_eq!(peers["peers"][0]["device"], bob.id());
+    assert_eq!(peers["peers"][0]["name"], "second");
+    assert!(bob.succeeds(&["peers"]).contains("first"));
+
+    // While a device receives, its keys are in use.
+    let bobs = bob.id();
+    let (inbox, outbox) = (place.path().join("in"), place.path().join("out"));
+    fs::create_dir_all(&inbox).expect("a directory");
+    fs::create_dir_all(&outbox).expect("a directory");
+    let (file, content) = (outbox.join("report.bin"), random(1_234_567));
+    fs::write(&file, &content).expect("a file");
+    let receiving = bob.receive(&inbox, 4);
+    let sent = alice.json(&["send", "second", path(&file)]);
+    let sha256: String =
+        Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((&sent["bytes"], &sent["sha256"]), (&content.len().into(), &sha256.clone().into()));
+    // Under its ID, or the beginning of it; a file of the same name gets another one.
+    assert!(alice.succeeds(&["send", &bobs[..10], path(&file)]).contains(&sha256));
+    assert_eq!(alice.json(&["send", &bobs, "-m", "good morning"])["peer"], bobs);
+    let ended = Program::run(&mut alice.hush(&["send", "second", "-"]), b"from a pipe");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = receiving.end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains(&sha256) && ended.out.contains("good morning"), "{}", ended.out);
+    for (name, content) in
+        [("report.bin", &content[..]), ("report (1).bin", &content), ("stdin", b"from a pipe")]
+    {
+        assert!(fs::read(inbox.join(name)).expect("it arrived") == content, "{name}");
+    }
+    assert_eq!(fs::read_dir(&inbox).expect("a directory").count(), 3, "nothing else is left");
+
+    // And back, to a program.
+    let arguments = ["--json", "receive", "--count", "1"];
+    let receiving = Program::start(&mut alice.hush(&arguments));
+    bob.succeeds(&["send", "first", "--message", "thanks"]);
+    let ended = receiving.end();
+    let message = parse(&ended.out);
+    assert_eq!((&message["message"], &message["from"]), (&"thanks".into(), &bobs.into()));
+}
+
+#[test]
+fn people_compare_the_digits() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    let (mut offering, link) = {
+        let mut offering = Program::start(&mut alice.hush(&["--json", "pair"]));
+        let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
+        (offering, link)
+    };
+    let mut joining = Program::start(&mut bob.hush(&["pair", &link]));
+    joining.say("no\n");
+    offering.say("n\n");
+    for ended in [offering.end(), joining.end()] {
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.error.contains("make a new link"), "{ended:?}");
+    }
+    assert_eq!(alice.json(&["peers"])["peers"], serde_json::json!([]));
+
+    let mut offering = Program::start(&mut alice.hush(&["pair", "--name", "bob"]));
+    let mut lines = std::iter::repeat_with(|| offering.line());
+    let line = lines.find(|line| line.contains("hush pair ")).expect("a picture, then the link");
+    let link = line.trim().trim_start_matches("hush pair ").to_owned();
+    let mut joining = Program::start(&mut bob.hush(&["pair", "-", "--name", "alice"]));
+    joining.say(&format!("{link}\nyes\n"));
+    offering.say("Y\n");
+    let (offered, joined) = (offering.end(), joining.end());
+    assert_eq!((offered.code, joined.code), (0, 0), "{offered:?} {joined:?}");
+    // The same digits stand in both questions.
+    let digits =
+        |ended: &Ended| -> String { ended.error.chars().filter(char::is_ascii_digit).collect() };
+    assert_eq!((digits(&offered).len(), digits(&offered)), (6, digits(&joined)));
+    assert_eq!(alice.json(&["peers"])["peers"][0]["name"], "bob");
+}
+
+#[test]
+fn devices_that_are_not_ready() {
+    let (place, relay) = (place(), relay());
+    let nobody = Person::new(&place, "nobody");
+    let file = place.path().join("file");
+    fs::write(&file, b"something").expect("a file");
+    for arguments in [&["id"][..], &["peers"], &["pair"], &["receive"], &["send", "x", path(&file)]]
+    {
+        nobody.fails(arguments, CONFIG, &["hush init"]);
+    }
+    nobody.succeeds(&["init"]);
+    for arguments in [&["pair"][..], &["receive"]] {
+        nobody.fails(arguments, CONFIG, &["not enrolled", "invite"]);
+    }
+    nobody.fails(&["send", "bob", path(&file)], 1, &["\"bob\"", "hush pair"]);
+
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    pair(&alice, &bob);
+    alice.fails(&["send", "third", path(&file)], 1, &["\"third\"", "hush peers"]);
+    alice.fails(&["send", "second", "/no/such/file"], 1, &["/no/such/file", "No such file"]);
+    alice.fails(&["send", "second", path(place.path())], 1, &["is a directory", "tar c"]);
+    alice.fails(&["receive", "--output", "/no/such/place"], 1, &["/no/such/place", "--output"]);
+}
+
+#[test]
+fn invites_that_do_not_work() {
+    let (place, relay) = (place(), relay());
+    let used = relay.invite().expect("an invite");
+    let alice = Person::new(&place, "alice");
+    alice.succeeds(&["enroll", &used]);
+    let bob = Person::new(&place, "bob");
+    bob.fails(&["enroll", &used], PERMISSION, &["invite", "ask for a new one"]);
+
+    let question = Question::Invite { account: None, ttl_s: 1 };
+    let answer = admin::ask(relay.socket(), &question).expect("an answer");
+    let Answer::Invite { invite, expires_unix_s } = answer else { panic!("{answer:?}") };
+    let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(expires_unix_s + 1);
+    eventually("the invite expires", || clock() > expires);
+    bob.fails(&["enroll", &invite], PERMISSION, &["invite", "ask for a new one"]);
+
+    let good = relay.invite().expect("an invite");
+    let cut = &good[..good.len() - 10];
+    for garbage in
+        ["", "hello", "hushwire:invite:", "hushwire:invite:!!!!", cut, "https://x.example"]
+    {
+        bob.fails(&["enroll", garbage], DATA, &[""]);
+    }
+    // None of these has enrolled anybody, nor used up what is good.
+    bob.fails(&["pair"], CONFIG, &["not enrolled"]);
+    bob.succeeds(&["enroll", &good]);
+}
+
+#[expect(clippy::disallowed_methods, reason = "an invite expires by the calendar")]
+fn clock() -> SystemTime {
+    SystemTime::now()
+}
+
+#[test]
+fn pairing_links_that_do_not_work() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    let carol = Person::enrolled(&place, "carol", &relay);
+    let (offering, link) = alice.offer("bob");
+    bob.succeeds(&["pair", &link, "--yes", "--name", "alice"]);
+    assert_eq!(offering.end().code, 0);
+    carol.fails(&["pair", &link, "--yes"], 1, &["used or past its time"]);
+
+    let (offering, link) = alice.offer("never");
+    drop(offering);
+    carol.fails(&["pair", &link, "--yes"], 1, &[""]);
+    for garbage in ["hello", "hushwire:pair:", &link[..60], &relay.invite().expect("an invite")] {
+        carol.fails(&["pair", garbage, "--yes"], DATA, &[""]);
+    }
+
+    let elsewhere = support::relay();
+    let stranger = Person::enrolled(&place, "stranger", &elsewhere);
+    let (_offering, link) = stranger.offer("carol");
+    carol.fails(&["pair", &link, "--yes"], 1, &["another relay", elsewhere.address()]);
+    assert_eq!(carol.json(&["peers"])["peers"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn an_expired_pairing_link() {
+    let (place, relay) = (place(), relay());
+    let alice = enrol(&relay, &place.path().join("alice")).await;
+    let bob = Person::enrolled(&place, "bob", &relay);
+    let options = PairingOptions { ttl: Duration::from_secs(1), ..PairingOptions::default() };
+    let offer = alice.offer_pairing::<Link>(options).await.expect("an offer");
+    let link = offer.link();
+    let error = in_time(offer.wait()).await.expect_err("nobody came");
+    assert!(error.to_string().contains("expired"), "{error}");
+    bob.fails(&["pair", &link, "--yes"], 1, &["used or past its time"]);
+}
+
+#[test]
+fn keystores_that_are_not_safe() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let key = alice.home.join("identity.json");
+    let set = |path: &Path, mode: u32| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode is changed");
+    };
+    set(&key, 0o644);
+    let chmod = format!("chmod 600 {}", key.display());
+    alice.fails(&["id"], CONFIG, &[&chmod, "open to other users"]);
+    set(&key, 0o000);
+    alice.fails(&["id"], CONFIG, &[&chmod, "cannot be read"]);
+    set(&key, 0o600);
+    set(&alice.home, 0o755);
+    let chmod = format!("chmod 700 {}", alice.home.display());
+    alice.fails(&["receive"], CONFIG, &[&chmod]);
+    set(&alice.home, 0o700);
+
+    let whole = fs::read(&key).expect("the key");
+    for damaged in [&b""[..], b"{}", &whole[..whole.len() / 2], &[0; 100_000]] {
+        fs::write(&key, damaged).expect("it is damaged");
+        alice.fails(&["id"], CONFIG, &[path(&key), "damaged"]);
+    }
+    fs::write(&key, whole).expect("it is restored");
+    alice.succeeds(&["id"]);
+
+    let _receiving = alice.receive(place.path(), 1);
+    alice.fails(&["peers"], CONFIG, &["in use by another process"]);
+}
+
+#[test]
+fn relays_that_are_not_there_or_not_themselves() {
+    let (place, port) = (place(), free_port());
+    let start = |data: &str| {
+        let address = format!("\"127.0.0.1:{port}\"");
+        let mut options = support::options().set("listen", "address", address);
+        options.data_dir = Some(place.path().join(data));
+        RelayProcess::start(&options).expect("the relay starts")
+    };
+    let relay = start("first");
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let invite = relay.invite().expect("an invite");
+    let gone = |relay: RelayProcess| {
+        drop(relay);
+        // The kernel takes a killed relay's sockets down a little later than the process.
+        eventually("the port is closed", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
+        });
+    };
+    gone(relay);
+    alice.fails(&["receive"], TEMPORARY, &["cannot be reached", &format!("127.0.0.1:{port}")]);
+    let bob = Person::new(&place, "bob");
+    bob.fails(&["enroll", &invite], TEMPORARY, &["cannot be reached"]);
+
+    let other = start("second");
+    let pin = other.status().expect("a status").pin;
+    alice.fails(&["receive"], UNAVAILABLE, &["the relay's key is", &pin, "new invite"]);
+    bob.fails(&["enroll", &invite], UNAVAILABLE, &[&pin]);
+    gone(other);
+    let _first_again = start("first");
+    bob.succeeds(&["enroll", &invite]);
+}
+
+#[tokio::test]
+async fn peers_that_want_no_more() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    pair(&alice, &bob);
+    let client = connect(&bob.home).await;
+    let peer = client.peers()[0].device;
+    client.unpair(peer).await.expect("the relay answers");
+    // The child is waited for by another thread: bob must go on meanwhile.
+    let alice = tokio::task::spawn_blocking(move || {
+        alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["pair again"]);
+        alice
+    });
+    let alice = alice.await.expect("it fails as it should");
+    client.close().await;
+
+    let question = Question::Revoke { device: alice.id() };
+    assert_eq!(admin::ask(relay.socket(), &question).expect("an answer"), Answer::Done);
+    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["does not admit this device"]);
+}
+
+#[test]
+fn a_peer_that_is_away_is_waited_for() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    pair(&alice, &bob);
+    let mut sending =
+        Program::start(&mut alice.hush(&["send", "second", "-m", "when you are back"]));
+    assert!(sending.error_line().contains("away"));
+    let receiving = bob.receive(place.path(), 1);
+    let (sent, received) = (sending.end(), receiving.end());
+    assert_eq!((sent.code, received.code), (0, 0), "{sent:?} {received:?}");
+    assert!(received.out.contains("when you are back"), "{received:?}");
+}
+
+#[test]
+fn the_demo_as_a_program_sees_it() {
+    let place = place();
+    let file = place.path().join("file");
+    fs::write(&file, random(3_000_000)).expect("a file");
+    let shown =
+        Person::new(&place, "x").json(&["demo", path(&file), "--messages", "50", "--shards", "2"]);
+    assert_eq!((&shown["bytes"], &shown["sha256_equal"]), (&3_000_000.into(), &true.into()));
+    assert!(shown["mib_per_s"].as_f64().expect("a number") > 0.0, "{shown}");
+    let at = |name: &str| shown["latency_us"][name].as_u64().expect("a number");
+    assert!(at("p50") <= at("p99") && at("p99") <= at("p999"), "{shown}");
+    for name in ["cells_in", "cells_out", "resident_bytes"] {
+        assert!(shown["relay"][name].as_u64().expect("a number") > 90, "{name} in {shown}");
+    }
+    assert!(!place.path().join("x").exists(), "a demo leaves this device's keys alone");
+
+    Person::new(&place, "x").fails(&["demo", "/no/such/file"], 1, &["/no/such/file"]);
+}
+
+#[test]
+fn the_demo_as_a_person_sees_it() {
+    let place = place();
+    let file = place.path().join("file");
+    fs::write(&file, b"a few bytes").expect("a file");
+    let shown = Person::new(&place, "x").succeeds(&["demo", path(&file), "--messages", "5"]);
+    for words in ["hashes   equal", "what the relay saw", "what the devices saw", "p99.9"] {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+}
+
+#[test]
+fn usage() {
+    let place = place();
+    let person = Person::new(&place, "x");
+    let help = person.succeeds(&["--help"]);
+    for command in ["demo", "init", "enroll", "id", "pair", "peers", "send", "receive"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
+        let help = person.succeeds(&[command, "--help"]);
+        assert!(help.contains(&format!("Usage: hush {command}")), "{help}");
+    }
+    assert!(person.succeeds(&["--version"]).starts_with("hush "));
+    for wrong in [&["fly"][..], &[], &["send", "x"], &["send", "x", "y", "-m", "z"], &["enroll"]] {
+        let ended = person.run(wrong);
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{wrong:?}");
+        assert!(ended.error.contains("Usage: hush"), "{}", ended.error);
+    }
+    assert!(!person.home.exists(), "help and mistakes change nothing");
+}
