@@ -11,6 +11,7 @@ use hushwire_wire::id::DeviceId;
 use crate::id::{ConnId, KeyId, ShardId, Slot, Ticket};
 use crate::port::{Envelope, PortMessage};
 use crate::store::StoreQuestion;
+use crate::time::Time;
 
 /// Where a cell goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,4 +223,6 @@ pub struct HandedOver {
     pub received: LaneCounters,
     /// Bytes sealed for it that are not yet drained.
     pub sealed_bytes: u32,
+    /// When it must be welcome: moving gives it no more time.
+    pub deadline: Time,
 }

@@ -52,14 +52,14 @@ impl Engine {
     /// commands: a hand-over, or a question to the store and then WELCOME or ERROR and close.
     pub fn handle_hello(&mut self, conn: ConnId, introduction: Introduction, now: Time) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        match connection.state {
-            State::Fresh(_) => {}
+        let deadline = match &connection.state {
+            State::Fresh(fresh) => fresh.deadline,
             State::Asking(_) | State::Member(_) => {
                 self.malformed(conn, "a device introduced itself twice", now);
                 return;
             }
             State::Closing(_) => return,
-        }
+        };
         if self.draining.is_some() {
             self.fail(conn, ErrorCode::Draining, "the relay is stopping", Why::Draining, now);
             return;
@@ -74,6 +74,7 @@ impl Engine {
             introduction,
             received: connection.received,
             sealed_bytes: connection.outlet.sealed,
+            deadline,
         };
         self.counters.handed_over += 1;
         self.commands.push_back(Command::HandOver { conn, to, handed: Box::new(handed) });
@@ -89,7 +90,7 @@ impl Engine {
             return Err(turned);
         }
         self.counters.taken_over += 1;
-        let deadline = now.after_millis(self.config.limits.unauthenticated_ms_max);
+        let deadline = handed.deadline;
         let mut connection = Connection::fresh(deadline, now);
         connection.received = handed.received;
         connection.outlet.sealed = handed.sealed_bytes;

@@ -2,7 +2,7 @@
 
 use hushwire_engine::{EngineLimits, Verdict, Why};
 use hushwire_wire::cell::{Class, Header};
-use hushwire_wire::control::{Control, Request, Undelivered};
+use hushwire_wire::control::{Control, ErrorCode, Request, Undelivered};
 
 use crate::desk::{Desk, Fate};
 
@@ -30,6 +30,22 @@ fn a_device_is_served_by_its_home_and_the_old_id_is_stale() {
     assert_eq!(audit.sealed_bytes, 278, "what was sealed moved as well");
     assert_eq!(desk.engines[0].counters().handed_over, 1);
     assert_eq!(desk.engines[1].counters().taken_over, 1);
+}
+
+#[test]
+fn moving_gives_no_more_time_to_be_welcomed() {
+    let mut desk = Desk::new(2);
+    let device = desk.device_on(1, 1);
+    desk.enrol(device, 1);
+    desk.store_waits = true;
+    let at = desk.accept().expect("room");
+    desk.advance(4_000);
+    let home = desk.hello(at, device, None);
+    assert_eq!(home.shard.0, 1);
+    desk.advance(900);
+    assert_eq!(desk.hear(home), []);
+    desk.advance(200);
+    assert!(matches!(desk.hear(home)[..], [Control::Error { code: ErrorCode::Busy, .. }]));
 }
 
 #[test]
