@@ -70,13 +70,14 @@ where
 /// # Errors
 /// The stream is no file: its first bytes are no head.
 pub async fn head<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Head> {
-    let length = usize::from(stream.read_u16_le().await?);
+    const NO_FILE: &str = "the peer sent a stream that is no file";
+    let length = usize::from(stream.read_u16_le().await.context(NO_FILE)?);
     if length > HEAD_BYTES_MAX {
-        bail!("the peer sent a stream that is no file");
+        bail!(NO_FILE);
     }
     let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await?;
-    serde_json::from_slice(&bytes).context("the peer sent a stream that is no file")
+    stream.read_exact(&mut bytes).await.context(NO_FILE)?;
+    serde_json::from_slice(&bytes).context(NO_FILE)
 }
 
 /// Receives what follows a head into `directory`, under a name of its own there. The file is there whole

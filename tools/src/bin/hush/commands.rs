@@ -21,7 +21,7 @@ use tokio::io::AsyncRead;
 
 use crate::arguments::{Pair, Receive, Send};
 use crate::home::{self, Home};
-use crate::terminal::{Unwelcome, confirm, note, progress, show, text_or_input};
+use crate::terminal::{Unwelcome, complain, confirm, note, progress, show, text_or_input};
 
 /// Refusals of a peer before sending to it is given up; the client waits longer after each.
 const REFUSALS_MAX: u32 = 3;
@@ -114,7 +114,8 @@ async fn settle(pending: PendingPair<Link>, pair: &Pair, json: bool) -> Result<D
         return Ok(pending.confirm(&pair.name).await?);
     }
     let question = format!("The digits are {sas}. Does the other device show the same?");
-    if confirm(&question).await? {
+    let value = json!({ "device": device.to_text(), "digits": sas.to_string() });
+    if confirm(json, &question, &value).await? {
         return Ok(pending.confirm(&pair.name).await?);
     }
     pending.reject()?;
@@ -241,7 +242,9 @@ async fn receive_all(client: &Client, receive: &Receive, json: bool) -> Result<(
                 let mut stream = stream?;
                 if let Err(error) = receive_file(&mut stream, &receive.output, json).await {
                     // One broken transfer is no reason to miss the next.
-                    note(false, &format!("hush: from {}: {error:#}", stream.peer()));
+                    let from = stream.peer();
+                    let value = json!({ "from": from.to_text(), "error": format!("{error:#}") });
+                    complain(&error.context(format!("from {}", short(from))), &value, json);
                     continue;
                 }
             }

@@ -59,15 +59,15 @@ pub(crate) fn note(json: bool, text: &str) {
 /// One sentence, and an exit code that says whether trying again may help.
 pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = exit_code(error);
-    let sentence = format!("{error:#}");
+    complain(error, &json!({ "error": format!("{error:#}"), "exit_code": code }), json);
+    ExitCode::from(code)
+}
+
+/// One sentence about something that does not end the program; a program gets `value`.
+pub(crate) fn complain(error: &anyhow::Error, value: &Value, json: bool) {
     let mut err = std::io::stderr();
     // Nobody is there to be told that nobody is there.
-    let _gone = if json {
-        writeln!(err, "{}", json!({ "error": sentence, "exit_code": code }))
-    } else {
-        writeln!(err, "hush: {sentence}")
-    };
-    ExitCode::from(code)
+    let _gone = if json { writeln!(err, "{value}") } else { writeln!(err, "hush: {error:#}") };
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -128,11 +128,16 @@ pub(crate) fn progress(json: bool, what: &str, bytes: Option<u64>) -> ProgressBa
     bar
 }
 
-/// A question that only yes answers with yes. Meanwhile the connection lives on.
-pub(crate) async fn confirm(question: &str) -> anyhow::Result<bool> {
-    let mut err = std::io::stderr();
-    write!(err, "{question} [y/N] ")?;
-    err.flush()?;
+/// A question that only yes, on standard input, answers with yes. A program gets `value` instead of the
+/// question. Meanwhile the connection lives on.
+pub(crate) async fn confirm(json: bool, question: &str, value: &Value) -> anyhow::Result<bool> {
+    if json {
+        show(json, question, value)?;
+    } else {
+        let mut err = std::io::stderr();
+        write!(err, "{question} [y/N] ")?;
+        err.flush()?;
+    }
     let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
