@@ -19,6 +19,7 @@ use support::people::{connect, enrol, in_time, random};
 use support::program::{Ended, Program};
 use support::{eventually, free_port, relay};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 /// `EX_DATAERR`, `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
 const DATA: i32 = 65;
@@ -196,17 +197,19 @@ fn people_compare_the_digits() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (mut offering, link) = {
-        let mut offering = Program::start(&mut alice.hush(&["--json", "pair"]));
-        let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
-        (offering, link)
-    };
-    let mut joining = Program::start(&mut bob.hush(&["pair", &link]));
+    let alices = alice.id();
+    let mut offering = Program::start(&mut alice.hush(&["--json", "pair"]));
+    let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
+    let mut joining = Program::start(&mut bob.hush(&["--json", "pair", &link]));
+    // Programs are given the digits, and asked for their answer.
+    let (offered, joined) = (parse(&offering.line()), parse(&joining.line()));
+    assert_eq!((&offered["digits"], &joined["device"]), (&joined["digits"], &alices.into()));
     joining.say("no\n");
     offering.say("n\n");
     for ended in [offering.end(), joining.end()] {
         assert_eq!(ended.code, 1, "{ended:?}");
-        assert!(ended.error.contains("make a new link"), "{ended:?}");
+        let sentence = parse(&ended.error)["error"].to_string();
+        assert!(sentence.contains("make a new link"), "{sentence}");
     }
     assert_eq!(alice.json(&["peers"])["peers"], serde_json::json!([]));
 
@@ -353,59 +356,115 @@ fn keystores_that_are_not_safe() {
     alice.fails(&["peers"], CONFIG, &["in use by another process"]);
 }
 
+/// A relay with its data in `place/data`, on this port.
+fn relay_at(place: &TempDir, data: &str, port: u16) -> RelayProcess {
+    let address = format!("\"127.0.0.1:{port}\"");
+    let mut options = support::options().set("listen", "address", address);
+    options.data_dir = Some(place.path().join(data));
+    RelayProcess::start(&options).expect("the relay starts")
+}
+
+/// The kernel takes a killed relay's sockets down a little later than the process.
+fn kill(relay: RelayProcess, port: u16) {
+    drop(relay);
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
+    eventually("the port is closed", || connect().is_err());
+}
+
 #[test]
 fn relays_that_are_not_there_or_not_themselves() {
     let (place, port) = (place(), free_port());
-    let start = |data: &str| {
-        let address = format!("\"127.0.0.1:{port}\"");
-        let mut options = support::options().set("listen", "address", address);
-        options.data_dir = Some(place.path().join(data));
-        RelayProcess::start(&options).expect("the relay starts")
-    };
-    let relay = start("first");
+    let relay = relay_at(&place, "first", port);
     let alice = Person::enrolled(&place, "alice", &relay);
     let invite = relay.invite().expect("an invite");
-    let gone = |relay: RelayProcess| {
-        drop(relay);
-        // The kernel takes a killed relay's sockets down a little later than the process.
-        eventually("the port is closed", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
-        });
-    };
-    gone(relay);
+    kill(relay, port);
     alice.fails(&["receive"], TEMPORARY, &["cannot be reached", &format!("127.0.0.1:{port}")]);
     let bob = Person::new(&place, "bob");
     bob.fails(&["enroll", &invite], TEMPORARY, &["cannot be reached"]);
 
-    let other = start("second");
+    let other = relay_at(&place, "second", port);
     let pin = other.status().expect("a status").pin;
     alice.fails(&["receive"], UNAVAILABLE, &["the relay's key is", &pin, "new invite"]);
     bob.fails(&["enroll", &invite], UNAVAILABLE, &[&pin]);
-    gone(other);
-    let _first_again = start("first");
+    kill(other, port);
+    let _first_again = relay_at(&place, "first", port);
     bob.succeeds(&["enroll", &invite]);
 }
 
 #[tokio::test]
 async fn peers_that_want_no_more() {
+    let (place, port) = (place(), free_port());
+    let relay = relay_at(&place, "data", port);
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    pair(&alice, &bob);
+    // A pairing lets a few cells through until its code expires, or the relay has forgotten it.
+    kill(relay, port);
+    let relay = relay_at(&place, "data", port);
+    let client = connect(&bob.home).await;
+    let peer = client.peers()[0].device;
+    client.unpair(peer).await.expect("the relay answers");
+    client.close().await;
+    let alices = alice.id();
+    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["pair again"]);
+
+    let revoke = |device: String| {
+        let answer = admin::ask(relay.socket(), &Question::Revoke { device }).expect("an answer");
+        assert_eq!(answer, Answer::Done);
+    };
+    revoke(alices);
+    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["does not admit this device"]);
+    let bobs = bob.id();
+    let receiving = bob.receive(place.path(), 1);
+    revoke(bobs);
+    let ended = receiving.end();
+    assert_eq!(ended.code, PERMISSION, "{ended:?}");
+    assert!(ended.error.contains("revoked"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_broken_transfer_is_no_reason_to_miss_the_next() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
     pair(&alice, &bob);
-    let client = connect(&bob.home).await;
+    let mut receiving =
+        Program::start(bob.hush(&["--json", "receive", "--count", "1"]).current_dir(place.path()));
+    let client = connect(&alice.home).await;
     let peer = client.peers()[0].device;
-    client.unpair(peer).await.expect("the relay answers");
-    // The child is waited for by another thread: bob must go on meanwhile.
-    let alice = tokio::task::spawn_blocking(move || {
-        alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["pair again"]);
-        alice
-    });
-    let alice = alice.await.expect("it fails as it should");
+    let cut: [&[u8]; 3] =
+        [b"\xff\xff no head", b"\x02\x00{}", b"\x18\x00{\"name\":\"x\",\"size\":1000}"];
+    for bytes in cut {
+        let mut stream = in_time(client.open_stream(peer)).await.expect("a stream");
+        in_time(stream.write_all(bytes)).await.expect("it is written");
+        // The peer may have given it up already.
+        let _given_up = in_time(stream.shutdown()).await;
+        let said = parse(&receiving.error_line());
+        assert_eq!(said["from"], client.device().to_text());
+        assert!(said["error"].as_str().expect("a sentence").contains("the peer"), "{said}");
+    }
     client.close().await;
+    alice.succeeds(&["send", "second", "-m", "whole"]);
+    let ended = receiving.end();
+    assert_eq!((ended.code, &parse(&ended.out)["message"]), (0, &"whole".into()));
+    let names = fs::read_dir(place.path()).expect("a directory");
+    assert_eq!(names.count(), 2, "nothing is left of them, beside the two homes");
+}
 
-    let question = Question::Revoke { device: alice.id() };
-    assert_eq!(admin::ask(relay.socket(), &question).expect("an answer"), Answer::Done);
-    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["does not admit this device"]);
+#[test]
+fn receiving_ends_when_it_is_interrupted() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let receiving = alice.receive(place.path(), 1);
+    // The signal is listened for from the first wait on, just after the line.
+    eventually("it sleeps", || {
+        let path = format!("/proc/{}/stat", receiving.id());
+        fs::read_to_string(path).expect("it runs").contains(") S ")
+    });
+    let pid = rustix::process::Pid::from_raw(receiving.id() as i32).expect("a process ID");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is interrupted");
+    let ended = receiving.end();
+    assert_eq!((ended.code, ended.out.as_str(), ended.error.as_str()), (0, "", ""));
 }
 
 #[test]

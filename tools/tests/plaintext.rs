@@ -9,7 +9,7 @@ use hushwire_tools::relay_process::RelayProcess;
 use hushwire_tools::transfer::{self, Head};
 use support::people::{enrol, in_time, pair, random, tell};
 use support::program::Program;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 /// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.
 const MARKER_BYTES: usize = 32;
@@ -120,8 +120,6 @@ async fn what_devices_say_is_nowhere_on_the_relay() {
     };
     in_time(async { tokio::join!(sending, receiving) }).await;
     assert_blind(relay, &marker, cores, "afterwards");
-    let mut writer = a.open_stream(b.device()).await.expect("a stream");
-    writer.write_all(&content[..100_000]).await.expect("it is written");
 
     // The same search does find what a relay knows: which devices there are.
     let memory = memory_of(relay.id(), cores);
