@@ -60,7 +60,8 @@ struct Slice {
     outcome: Outcome,
     /// Of the senders, while the pairs were measured and connected before.
     counts: Counts,
-    /// Bytes that waited on the relay at its end.
+    /// Bytes that waited on the relay for the reader at its end, when the pairs had disconnected. A
+    /// stopped reader's queue only grows, so this is the most.
     queue_bytes: u64,
     /// Resident memory of the relay at its end.
     resident_bytes: u64,
@@ -70,8 +71,8 @@ struct Slice {
 struct Total {
     /// The bound of the reader's queue, as the relay told it.
     queue_bytes_max: u64,
-    /// The most bytes that ever waited on the relay.
-    queue_bytes_high: u64,
+    /// The most bytes that ever waited on the relay, for all recipients together.
+    pool_bytes_high: u64,
     counts: Counts,
     /// Cells that reached the reader.
     received: u64,
@@ -80,12 +81,13 @@ struct Total {
 struct Bench<'a> {
     plan: Plan,
     interrupt: &'a Interrupt,
+    // These two end before the relay does: its end would be an error to them.
+    senders: Senders,
+    reader: Reader,
     server: Server,
     admin: Admin,
     connector: Connector,
     fleet: Fleet,
-    reader: Reader,
-    senders: Senders,
 }
 
 /// Measures and prints.
@@ -152,7 +154,13 @@ impl<'a> Bench<'a> {
         let Plan { shape, timing, .. } = self.plan;
         match state {
             State::Reading => {
-                self.until("the queue did not empty", |bench| Ok(bench.queue("")? == 0))?;
+                // Reports that were on their way when the queue ran empty belong to the state before.
+                let mut last = None;
+                self.until("the queue did not empty", |bench| {
+                    let busy = Some(bench.senders.counts()?.busy);
+                    Ok(bench.total("egress_pool_bytes")? == 0
+                        && std::mem::replace(&mut last, busy) == busy)
+                })?;
                 // Also the reader's keep-alive.
                 self.reader.received()?;
             }
@@ -170,8 +178,13 @@ impl<'a> Bench<'a> {
         let pid = self.server.pid();
         let outcome = load::run(&mut devices, shape, timing, pid, self.interrupt)?;
         let counts = self.senders.counts()?.since(before);
-        let queue_bytes = self.queue("")?;
         let resident_bytes = self.server.resident()?.all_bytes;
+        drop(devices);
+        let others = self.plan.senders as u64 + 1;
+        self.until("the pairs did not disconnect", |bench| {
+            Ok(bench.total("connections")? == others)
+        })?;
+        let queue_bytes = self.total("egress_pool_bytes")?;
         if state == State::Stopped {
             self.reader.resume()?;
         }
@@ -189,17 +202,16 @@ impl<'a> Bench<'a> {
         })?;
         Ok(Total {
             queue_bytes_max: self.reader.egress_bytes_max,
-            queue_bytes_high: self.queue("_high")?,
+            pool_bytes_high: self.total("egress_pool_bytes_high")?,
             counts: self.senders.counts()?,
             received,
         })
     }
 
-    /// Bytes that wait on the relay for their recipients; with `_high`, the most that ever did.
-    fn queue(&mut self, suffix: &str) -> Result<u64> {
-        let name = format!("egress_pool_bytes{suffix}");
+    /// One of the relay's numbers.
+    fn total(&mut self, name: &str) -> Result<u64> {
         let status = self.admin.status()?;
-        status["totals"][&name].as_u64().with_context(|| format!("a status without {name}"))
+        status["totals"][name].as_u64().with_context(|| format!("a status without {name}"))
     }
 
     fn until(

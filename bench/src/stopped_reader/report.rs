@@ -18,13 +18,21 @@ fn throughput(slice: &Slice) -> f64 {
     slice.outcome.cells_per_s()
 }
 
-/// Throughput stopped against reading: of the medians, and the least and greatest of single rounds.
-fn ratio(slices: &[Slice]) -> Option<(f64, f64, f64)> {
-    let reading = of(slices, State::Reading, throughput);
-    let stopped = of(slices, State::Stopped, throughput);
+fn cost(slice: &Slice) -> f64 {
+    slice.outcome.cpu_us_per_cell()
+}
+
+/// Stopped against reading: of the medians, and the least and greatest of single rounds.
+fn ratio(slices: &[Slice], value: fn(&Slice) -> f64) -> Option<(f64, f64, f64)> {
+    let reading = of(slices, State::Reading, value);
+    let stopped = of(slices, State::Stopped, value);
     let each: Vec<f64> = stopped.iter().zip(&reading).map(|(s, r)| s / r).collect();
     let (least, greatest) = spread(&each)?;
     Some((median(&stopped)? / median(&reading)?, least, greatest))
+}
+
+fn queue_bytes_most(slices: &[Slice]) -> u64 {
+    slices.iter().map(|slice| slice.queue_bytes).max().unwrap_or(0)
 }
 
 fn is_within(ratio: f64) -> bool {
@@ -67,7 +75,7 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
             state.name(),
             median(&rates).unwrap_or(f64::NAN),
             format!("{least:.0}-{greatest:.0}"),
-            middle(|it| it.outcome.cpu_us_per_cell()),
+            middle(cost),
             100.0 * middle(|it| server_busy(&it.outcome)),
             sum(|it| it.counts.sent as f64),
             sum(|it| it.counts.busy as f64),
@@ -76,18 +84,21 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
         );
     }
     println!();
-    if let Some((ratio, least, greatest)) = ratio(slices) {
+    if let Some((ratio, least, greatest)) = ratio(slices, throughput) {
         let verdict = if is_within(ratio) { "within" } else { "NOT WITHIN" };
         let bar = 100.0 * CHANGE_BAR;
         println!(
             "throughput, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3}), {verdict} {bar:.0} %"
         );
     }
-    let Total { queue_bytes_max, queue_bytes_high, counts, received } = *total;
-    let verdict = if queue_bytes_high <= queue_bytes_max { "within" } else { "ABOVE" };
-    println!(
-        "queue: at most {queue_bytes_high} bytes ever waited, {verdict} the bound of {queue_bytes_max}"
-    );
+    if let Some((ratio, least, greatest)) = ratio(slices, cost) {
+        println!("cost of a cell, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3})");
+    }
+    let Total { queue_bytes_max, pool_bytes_high, counts, received } = *total;
+    let most = queue_bytes_most(slices);
+    let verdict = if most <= queue_bytes_max { "within" } else { "ABOVE" };
+    println!("queue of the recipient: {most} bytes, {verdict} the bound of {queue_bytes_max}");
+    println!("queues of all together: at most {pool_bytes_high} bytes");
     println!(
         "of {} cells sent to the recipient {received} arrived in order and {} came back as `busy`",
         counts.sent, counts.busy
@@ -120,28 +131,31 @@ pub(super) fn print_json(plan: Plan, slices: &[Slice], total: &Total) {
         .into_iter()
         .map(|state| {
             let rates = of(slices, state, throughput);
-            let cost = of(slices, state, |it| it.outcome.cpu_us_per_cell());
             let (least, greatest) = spread(&rates).unzip();
             let object = json!({
                 "cells_per_s": { "median": median(&rates), "least": least, "greatest": greatest },
-                "cpu_us_per_cell": median(&cost),
+                "cpu_us_per_cell": median(&of(slices, state, cost)),
             });
             (state.name().to_owned(), object)
         })
         .collect();
-    let against = ratio(slices).map(|(median, least, greatest)| {
-        json!({
-            "median": median, "least": least, "greatest": greatest, "within": is_within(median),
+    let against = |value| {
+        ratio(slices, value).map(|(median, least, greatest)| {
+            json!({ "median": median, "least": least, "greatest": greatest })
         })
-    });
+    };
+    let within = ratio(slices, throughput).is_some_and(|(median, _, _)| is_within(median));
     let object = json!({
         "senders": plan.senders,
         "cells_per_s_of_a_sender": plan.pace,
         "change_bar": CHANGE_BAR,
-        "ratio_of_throughput": against,
+        "ratio_of_throughput": against(throughput),
+        "ratio_of_throughput_within": within,
+        "ratio_of_cost": against(cost),
         "states": states,
         "queue_bytes_max": total.queue_bytes_max,
-        "queue_bytes_high": total.queue_bytes_high,
+        "queue_bytes_most": queue_bytes_most(slices),
+        "pool_bytes_high": total.pool_bytes_high,
         "sent": total.counts.sent,
         "busy": total.counts.busy,
         "received": total.received,

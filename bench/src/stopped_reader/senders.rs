@@ -193,7 +193,16 @@ impl Lane {
                     ensure!(counter < self.device.counter, "a cell is busy that nobody sent");
                     Ok(true)
                 }
-                other => bail!("the relay said {other:?} to a sender"),
+                other @ (Control::Undeliverable { .. }
+                | Control::Challenge { .. }
+                | Control::Hello(_)
+                | Control::Welcome(_)
+                | Control::Error { .. }
+                | Control::Request { .. }
+                | Control::Done { .. }
+                | Control::Paired { .. }
+                | Control::Pong { .. }
+                | Control::Goaway { .. }) => bail!("the relay said {other:?} to a sender"),
             },
             Kind::Unicast | Kind::Broadcast => bail!("a sender was sent a cell"),
         }

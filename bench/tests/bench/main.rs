@@ -1,7 +1,8 @@
-//! Tests of the program as a person starts it: forwarding through the floor, and what is refused.
+//! Tests of the program as a person starts it: whole measurements, small, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod forwarding;
 mod refusals;
 mod relay;
 mod server;
+mod stopped_reader;

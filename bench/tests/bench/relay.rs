@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::server::PROGRAM;
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     // Any processor will do for both: the figures are not looked at.
     Command::new(PROGRAM)
         .args(arguments)
@@ -13,7 +13,7 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn object(output: &Output) -> serde_json::Value {
+pub(crate) fn object(output: &Output) -> serde_json::Value {
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{problem}");
     serde_json::from_slice(&output.stdout).unwrap()
