@@ -19,7 +19,7 @@ Exit codes: 0 done, 1 refused by the relay, 2 wrong usage, 69 no relay there,
 #[derive(Debug, Parser)]
 #[command(name = "hushctl", version, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The admin socket of the relay ([control] admin_socket in its configuration).
+    /// The admin socket of the relay (`[control]` admin_socket in its configuration).
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/hushwire/admin.sock")]
     pub(crate) socket: PathBuf,
     /// Prints JSON: one object, or for `devices` one object a line. Errors too, on stderr.
