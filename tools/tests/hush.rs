@@ -230,6 +230,20 @@ fn people_compare_the_digits() {
 }
 
 #[test]
+fn a_peer_that_is_given_no_name_is_called_by_its_id() {
+    let (place, relay) = (place(), relay());
+    let alice = Person::enrolled(&place, "alice", &relay);
+    let bob = Person::enrolled(&place, "bob", &relay);
+    let (alices, bobs) = (alice.id(), bob.id());
+    let mut offering = Program::start(&mut alice.hush(&["--json", "pair", "--yes"]));
+    let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
+    assert_eq!(bob.json(&["pair", &link, "--yes"])["name"], alices[..8]);
+    let ended = offering.end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(alice.json(&["peers"])["peers"][0]["name"], bobs[..8]);
+}
+
+#[test]
 fn devices_that_are_not_ready() {
     let (place, relay) = (place(), relay());
     let nobody = Person::new(&place, "nobody");

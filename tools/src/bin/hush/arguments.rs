@@ -70,8 +70,8 @@ pub(crate) struct Demo {
 pub(crate) struct Pair {
     /// The link the other device shows; `-` reads it from standard input.
     pub(crate) link: Option<String>,
-    /// What to call the other device here.
-    #[arg(long, default_value = "")]
+    /// What to call the other device here; the beginning of its ID where absent.
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
     /// Confirm the six digits without asking: only where the link cannot have been read by others.
     #[arg(long)]

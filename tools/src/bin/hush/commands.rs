@@ -94,7 +94,7 @@ pub(crate) async fn pair(home: &Home, pair: Pair, json: bool) -> Result<()> {
     let device = settle(pending, &pair, json).await?;
     client.close().await;
     let text = format!("paired with {device}");
-    show(json, &text, &json!({ "paired": device.to_text(), "name": pair.name }))
+    show(json, &text, &json!({ "paired": device.to_text(), "name": name_of(&pair, device) }))
 }
 
 fn offer_text(link: &str, minutes: u64) -> String {
@@ -109,17 +109,23 @@ fn offer_text(link: &str, minutes: u64) -> String {
 /// Both people compare six digits before anything is stored.
 async fn settle(pending: PendingPair<Link>, pair: &Pair, json: bool) -> Result<DeviceId> {
     let (device, sas) = (pending.peer(), pending.sas());
+    let name = name_of(pair, device);
     if pair.yes {
         note(json, &format!("the digits are {sas}"));
-        return Ok(pending.confirm(&pair.name).await?);
+        return Ok(pending.confirm(&name).await?);
     }
     let question = format!("The digits are {sas}. Does the other device show the same?");
     let value = json!({ "device": device.to_text(), "digits": sas.to_string() });
     if confirm(json, &question, &value).await? {
-        return Ok(pending.confirm(&pair.name).await?);
+        return Ok(pending.confirm(&name).await?);
     }
     pending.reject()?;
     bail!("not paired with {device}: somebody may have stood between the two; make a new link")
+}
+
+/// A keystore takes no peer without a name.
+fn name_of(pair: &Pair, device: DeviceId) -> String {
+    if pair.name.is_empty() { short(device) } else { pair.name.clone() }
 }
 
 pub(crate) fn peers(home: &Home, json: bool) -> Result<()> {
