@@ -7,8 +7,10 @@ use std::process::Command;
 
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_tools::transfer::{self, Head};
+use hushwire_wire::cell::Class;
 use support::people::{enrol, in_time, pair, random, tell};
 use support::program::Program;
+use support::raw;
 use tokio::io::AsyncReadExt as _;
 
 /// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.
@@ -65,6 +67,18 @@ fn memory_of(pid: u32, directory: &Path) -> Vec<u8> {
     memory
 }
 
+/// A relay that says all it can, and whose allocators reserve little that they do not use: a core holds
+/// every page of it.
+fn relay() -> RelayProcess {
+    let mut options = support::options().set("log", "level", "\"trace\"");
+    let small = ["MALLOC_ARENA_MAX=1", "MIMALLOC_ARENA_RESERVE=32768"].map(str::to_owned);
+    let hush = options.program.display().to_string();
+    // It becomes the program it names, as the same process.
+    options.program = "/usr/bin/env".into();
+    options.prefix = [&small[..], &[hush, "daemon".to_owned()]].concat();
+    RelayProcess::start(&options).expect("the relay starts")
+}
+
 fn assert_blind(relay: &RelayProcess, marker: &[u8], cores: &Path, when: &str) {
     let needles = spellings(marker);
     assert_eq!(found(&memory_of(relay.id(), cores), &needles), 0, "in its memory {when}");
@@ -88,8 +102,7 @@ fn assert_blind(relay: &RelayProcess, marker: &[u8], cores: &Path, when: &str) {
 #[tokio::test]
 async fn what_devices_say_is_nowhere_on_the_relay() {
     let place = tempfile::tempdir().expect("a directory");
-    let log = support::options().set("log", "level", "\"trace\"");
-    let relay = RelayProcess::start(&log).expect("the relay starts");
+    let relay = relay();
     let a = enrol(&relay, &place.path().join("a")).await;
     let b = enrol(&relay, &place.path().join("b")).await;
     pair(&a, &b).await;
@@ -126,6 +139,19 @@ async fn what_devices_say_is_nowhere_on_the_relay() {
     for device in [a.device(), b.device()] {
         assert!(support::contains(&memory, device.as_bytes()), "the relay knows its devices");
     }
+}
+
+#[test]
+fn the_search_finds_what_a_careless_device_says_in_the_clear() {
+    let place = tempfile::tempdir().expect("a directory");
+    let relay = relay();
+    let (mut careless, mut other) = raw::pair(&relay);
+    let marker = random(MARKER_BYTES);
+    careless.send(other.id, Class::C7, &marker.repeat(1_000));
+    let (header, body) = other.raw.receive().expect("the cell");
+    assert_eq!((header.peer, &body[..MARKER_BYTES]), (careless.id, &marker[..]));
+    let memory = memory_of(relay.id(), place.path());
+    assert_eq!(found(&memory, &[marker]), 2, "both halves, in the buffers it went through");
 }
 
 #[test]
