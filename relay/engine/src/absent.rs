@@ -37,6 +37,14 @@ struct Question {
     stale: bool,
 }
 
+/// What the answer for one sender takes.
+pub(crate) const ANSWER_BYTES: usize = size_of::<Answer>();
+/// What one open question takes in the three tables, without the cells that wait for it.
+pub(crate) const QUESTION_BYTES: usize = 3
+    + size_of::<(Ticket, Question)>()
+    + size_of::<((DeviceId, DeviceId), Ticket)>()
+    + size_of::<(DeviceId, usize)>();
+
 /// What is known of an absent device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {

@@ -11,6 +11,8 @@ pub struct Audit {
     pub unauthenticated: usize,
     /// The largest sealed stage, in bytes.
     pub sealed_bytes: usize,
+    /// All sealed stages, in bytes.
+    pub sealed_bytes_shard: usize,
     /// The largest queue of a device, in bytes.
     pub queued_bytes: usize,
     /// The largest share of a queue that one sender holds, in bytes.
@@ -25,6 +27,8 @@ pub struct Audit {
     pub backlog_shard: usize,
     /// The largest number of grants held for a device.
     pub grants: usize,
+    /// All grants held.
+    pub grants_shard: usize,
     /// Absent devices remembered.
     pub absent_devices: usize,
     /// The most answers kept for one of them.

@@ -6,6 +6,7 @@ mod cells;
 mod closing;
 mod delivery;
 mod egress;
+mod memory;
 mod pairing;
 mod requests;
 mod timing;
@@ -21,6 +22,7 @@ use hushwire_wire::id::{AccountId, DeviceId, RelayId};
 use hushwire_wire::limits::NAME_BYTES_MAX;
 
 use self::delivery::{Queuing, Refusal};
+pub use self::memory::MemoryLine;
 use self::pairing::Rendezvous;
 use self::requests::{Pending, Usage};
 use crate::absent::Absent;
@@ -104,6 +106,8 @@ pub struct Engine {
     random: SplitMix64,
     sources: Sources,
     unauthenticated: u32,
+    /// Grants in the rows of all members.
+    grants_held: usize,
     /// Control messages in all backlogs.
     backlogged: usize,
     /// Connections whose backlog was full when one more message came.
@@ -169,6 +173,7 @@ impl Engine {
             random: SplitMix64::new(config.seed),
             sources: Sources::new(limits.handshakes_per_s),
             unauthenticated: 0,
+            grants_held: 0,
             backlogged: 0,
             overflowed: VecDeque::new(),
             absent: Absent::new(key),

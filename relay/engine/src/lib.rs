@@ -46,7 +46,7 @@ mod time;
 mod wheel;
 
 pub use command::{Alarm, Command, Egress, Introduction, Stage, Stored, Turned, Verdict, Why};
-pub use engine::{Config, Engine, Slots};
+pub use engine::{Config, Engine, MemoryLine, Slots};
 pub use hash::home_of;
 pub use id::{ConnId, KeyId, ShardId, Slot, SourcePrefix, Ticket};
 pub use limits::EngineLimits;

@@ -34,6 +34,15 @@ pub const REACH_QUESTIONS_PER_SENDER_MAX: usize = 16;
 pub const REACH_CELLS_MAX: usize = 32;
 /// Requests of one shard that the store is working on.
 pub const OPERATIONS_PENDING_MAX: usize = 4_096;
+/// Admissions of one shard that the store is working on; their answers hold whole rows. One more is told
+/// to come back.
+pub const ADMISSIONS_PENDING_MAX: usize = 1_024;
+/// Grants in the rows of all members of one shard; a device whose row does not fit is told to come back.
+pub const GRANTS_HELD_MAX: usize = 1024 * 1024;
+/// Sealed bytes that one connection may have although the pool of its shard is used up: a control message
+/// where nothing else is under way, and a KeyUpdate.
+pub const SEALED_BEYOND_POOL_BYTES: usize =
+    sealed_len(SLOT_CLASS_MIN) as usize + sealed_len(Class::C0) as usize;
 /// Accounts whose operations are counted at a time.
 pub const ACCOUNTS_COUNTED_MAX: usize = 16 * 1024;
 /// Rendezvous of one shard.
@@ -104,8 +113,12 @@ pub struct EngineLimits {
     pub burst_s: u32,
     /// Bytes that may wait for one device.
     pub egress_bytes_max: u32,
-    /// Bytes that may wait on this shard.
+    /// Bytes that may wait on this shard, queued and sealed ones together. What leaves the queue to be
+    /// sealed may exceed it by its records' overhead, and each connection by
+    /// [`SEALED_BEYOND_POOL_BYTES`].
     pub egress_pool_bytes: usize,
+    /// Grants in the rows of all members.
+    pub grants_max: usize,
     /// Bytes sealed for one connection.
     pub sealed_bytes_max: u32,
     /// Silence after which a connection is closed.
@@ -131,6 +144,7 @@ impl Default for EngineLimits {
             burst_s: wire::BURST_S,
             egress_bytes_max: wire::EGRESS_BYTES_MAX as u32,
             egress_pool_bytes: 16 * wire::EGRESS_BYTES_MAX,
+            grants_max: GRANTS_HELD_MAX,
             sealed_bytes_max: SEALED_BYTES_MAX,
             idle_ms: wire::IDLE_MS,
             unauthenticated_ms_max: wire::UNAUTHENTICATED_MS_MAX,

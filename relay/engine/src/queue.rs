@@ -64,6 +64,11 @@ struct Share {
     next_free: u32,
 }
 
+/// What one waiting cell takes beside itself.
+pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
+/// What one sender's share takes, with its place in the table.
+pub(crate) const SHARE_BYTES: usize = size_of::<Share>() + 1 + size_of::<u32>();
+
 pub(crate) struct Pool {
     entries: Vec<Entry>,
     free_entry: u32,
@@ -74,6 +79,8 @@ pub(crate) struct Pool {
     bytes: usize,
     cells: usize,
     bytes_high: usize,
+    /// Bytes sealed and not drained, of all connections.
+    sealed: usize,
     bytes_max: usize,
     device_bytes_max: u32,
 }
@@ -90,6 +97,7 @@ impl Pool {
             bytes: 0,
             cells: 0,
             bytes_high: 0,
+            sealed: 0,
             bytes_max,
             device_bytes_max,
         }
@@ -107,10 +115,43 @@ impl Pool {
         self.cells
     }
 
-    /// Whether one more cell of `sender` may wait for the connection at index `recipient`.
+    pub(crate) fn sealed(&self) -> usize {
+        self.sealed
+    }
+
+    /// What is left for both stages together.
+    #[inline]
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_sub(self.bytes + self.sealed)
+    }
+
+    /// Whether a connection whose sealed stage holds `held` bytes may seal `len` more. As with queues, one
+    /// may hold as much as is left for all others (Choudhury and Hahne, dynamic thresholds): those that do
+    /// not read leave room for those that do.
+    #[inline]
+    pub(crate) fn may_seal(&self, held: u32, len: u32) -> bool {
+        (held + len) as usize <= self.room()
+    }
+
+    /// Bytes were sealed. What was queued takes as much as before but for its records' overhead, so a
+    /// queue may always go on when its connection drains.
+    #[inline]
+    pub(crate) fn charge_sealed(&mut self, len: u32) {
+        self.sealed += len as usize;
+    }
+
+    /// Sealed bytes have left, or their connection has.
+    #[inline]
+    pub(crate) fn discharge_sealed(&mut self, len: u32) {
+        self.sealed -= len as usize;
+    }
+
+    /// Whether one more cell of `sender` may wait for the connection at index `recipient`, whose sealed
+    /// stage holds `sealed` bytes.
     pub(crate) fn admits(
         &self,
         queue: &Queue,
+        sealed: u32,
         recipient: u32,
         sender: &DeviceId,
         class: Class,
@@ -123,8 +164,7 @@ impl Pool {
             _ => part.min((self.device_bytes_max - others) / 2),
         };
         let len = class.cell_len();
-        own as usize + len <= room as usize
-            && queue.bytes as usize + len <= self.bytes_max - self.bytes
+        own as usize + len <= room as usize && (queue.bytes + sealed) as usize + len <= self.room()
     }
 
     /// Adds a cell that was admitted.
@@ -264,7 +304,7 @@ mod tests {
     /// Fills `queue` with cells of `sender` until it is refused; how many bytes it got in.
     fn fill(pool: &mut Pool, queue: &mut Queue, recipient: u32, sender: u8, class: Class) -> u32 {
         let (sender, before) = (DeviceId::new([sender; 32]), queue.bytes());
-        while pool.admits(queue, recipient, &sender, class) {
+        while pool.admits(queue, 0, recipient, &sender, class) {
             pool.push(queue, recipient, &sender, waiting(0, class));
         }
         queue.bytes() - before
@@ -315,8 +355,8 @@ mod tests {
         assert_eq!(fill(&mut pool, &mut large, 0, 1, Class::C2), MIB / 8);
         assert_eq!(fill(&mut pool, &mut small, 1, 1, Class::C2), MIB / 16);
         let (sender, class) = (DeviceId::new([2; 32]), Class::C2);
-        assert!(!pool.admits(&large, 0, &sender, class));
-        assert!(pool.admits(&Queue::new(), 2, &sender, class));
+        assert!(!pool.admits(&large, 0, 0, &sender, class));
+        assert!(pool.admits(&Queue::new(), 0, 2, &sender, class));
         assert!(pool.bytes() <= MIB as usize / 4);
         assert_eq!(pool.bytes_high(), pool.bytes());
     }

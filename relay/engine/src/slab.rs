@@ -17,6 +17,11 @@ struct Place<T> {
     value: Option<T>,
 }
 
+/// What one entry takes.
+pub(crate) const fn place_bytes<T>() -> usize {
+    size_of::<Place<T>>()
+}
+
 impl<T> Slab<T> {
     pub(crate) fn new(limit: u32) -> Self {
         Self { places: Vec::with_capacity(limit as usize), free: Vec::new(), limit }

@@ -26,6 +26,9 @@ struct Link {
     bucket: u32,
 }
 
+/// What the entry of one index takes.
+pub(crate) const LINK_BYTES: usize = size_of::<Link>();
+
 const IDLE: Link = Link { previous: NONE, next: NONE, bucket: NONE };
 
 impl Wheel {

@@ -13,7 +13,7 @@ use super::requests::Pending;
 use crate::command::{Alarm, Command, HandedOver, Introduction, Turned, Why};
 use crate::connection::{Asking, Connection, Flow, Member, State};
 use crate::id::{ConnId, SourcePrefix};
-use crate::limits::DISPLACEMENT_WINDOW_MS;
+use crate::limits::{ADMISSIONS_PENDING_MAX, DISPLACEMENT_WINDOW_MS};
 use crate::rate::Pace;
 use crate::store::{Denial, DeviceRow, StoreAnswer, StoreQuestion};
 use crate::time::Time;
@@ -95,6 +95,7 @@ impl Engine {
         connection.received = handed.received;
         connection.outlet.sealed = handed.sealed_bytes;
         let conn = self.take(connection, deadline)?;
+        self.pool.charge_sealed(handed.sealed_bytes);
         self.introduce(conn, handed.introduction, now);
         Ok(conn)
     }
@@ -203,6 +204,10 @@ impl Engine {
             State::Asking(_) | State::Member(_) | State::Closing(_) => return,
         };
         connection.state = State::Asking(Asking { device, transport, deadline });
+        if self.pending.len() - self.operations_pending >= ADMISSIONS_PENDING_MAX {
+            self.fail(conn, ErrorCode::Busy, "the relay's store is busy", Why::Busy, now);
+            return;
+        }
         let question = match secret {
             Some(secret) => {
                 let name = name.unwrap_or_default();
@@ -213,7 +218,6 @@ impl Engine {
         self.ask_admission(conn, question);
     }
 
-    /// Bounded by the connections that have not been welcomed.
     fn ask_admission(&mut self, conn: ConnId, question: StoreQuestion) {
         self.ask(Pending::Admission { conn, again: false }, question);
     }
@@ -224,6 +228,13 @@ impl Engine {
         };
         let device = asking.device;
         let replaced = self.devices.get(&device);
+        let given_back = replaced.and_then(|old| self.connections.get(old)?.member());
+        let given_back = given_back.map_or(0, |member| member.grants.len());
+        if self.grants_held - given_back + row.grants.len() > self.config.limits.grants_max {
+            let sentence = "the relay holds as many grants as it can";
+            self.fail(conn, ErrorCode::Busy, sentence, Why::Busy, now);
+            return;
+        }
         if let Some(old) = replaced {
             self.displace(old, now);
         }
@@ -231,6 +242,8 @@ impl Engine {
         let DeviceRow { account, hidden, mut grants } = row;
         assert!(grants.len() <= wire::GRANTS_PER_ACCOUNT, "the store keeps to the limit of grants");
         grants.sort_unstable();
+        grants.shrink_to_fit();
+        self.grants_held += grants.len();
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.heard = now;
         connection.state = State::Member(Member {

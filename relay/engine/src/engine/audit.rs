@@ -29,6 +29,9 @@ impl Engine {
         assert_eq!(self.pool.cells(), sum(|c| c.outlet.queue.cells() as usize));
         let (share_bytes, share_bytes_sum) = self.pool.audit_shares();
         assert_eq!(share_bytes_sum, self.pool.bytes(), "each waiting byte is somebody's");
+        assert_eq!(self.pool.sealed(), sum(|c| c.outlet.sealed as usize));
+        let grants_shard = members().map(|member| member.grants.len()).sum();
+        assert_eq!(self.grants_held, grants_shard);
         assert_eq!(self.backlogged, sum(|c| c.outlet.backlog.len()));
         assert_eq!(self.slotted, all().filter(|c| c.outlet.slots.is_some()).count());
         let is_admission = |pending: &&Pending| matches!(pending, Pending::Admission { .. });
@@ -39,6 +42,7 @@ impl Engine {
             connections: self.connections.len(),
             unauthenticated,
             sealed_bytes: largest(|c| c.outlet.sealed as usize),
+            sealed_bytes_shard: self.pool.sealed(),
             queued_bytes: largest(|c| c.outlet.queue.bytes() as usize),
             share_bytes: share_bytes as usize,
             pool_bytes: self.pool.bytes(),
@@ -46,6 +50,7 @@ impl Engine {
             backlog: largest(|c| c.outlet.backlog.len()),
             backlog_shard: self.backlogged,
             grants: members().map(|member| member.grants.len()).max().unwrap_or(0),
+            grants_shard,
             absent_devices,
             absent_senders,
             reach_questions,

@@ -81,8 +81,10 @@ impl Engine {
                     && peer.epoch == epoch
                     && outlet.is_direct()
                     && outlet.sealed + len <= self.sealed_cells_max
+                    && self.pool.may_seal(outlet.sealed, len)
                 {
                     outlet.sealed += len;
+                    self.pool.charge_sealed(len);
                     self.counters.cells_out += 1;
                     return Verdict::Forward { to, stage: Stage::Sealed };
                 }

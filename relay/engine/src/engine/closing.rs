@@ -34,6 +34,7 @@ impl Engine {
     pub(super) fn forget(&mut self, conn: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(conn)?;
         self.wheel.disarm(conn.index);
+        self.pool.discharge_sealed(connection.outlet.sealed);
         self.backlogged -= connection.outlet.backlog.len();
         self.slotted -= usize::from(connection.outlet.slots.is_some());
         match connection.state {
@@ -115,6 +116,7 @@ impl Engine {
     /// A device is not connected any more.
     fn leave(&mut self, conn: ConnId, member: &Member, now: Time) {
         self.devices.remove(&member.device, conn);
+        self.grants_held -= member.grants.len();
         let memory = member.memory;
         let refusals = memory.refusals.is_over(MINUTE_MS, now);
         let displacements = memory.displacements.is_over(DISPLACEMENT_WINDOW_MS, now);

@@ -143,16 +143,26 @@ impl Engine {
         let Envelope { sender, class, origin, .. } = envelope;
         let Some(connection) = self.connections.get_mut(to) else { return Verdict::Drop };
         let outlet = &mut connection.outlet;
-        if outlet.is_direct() && outlet.sealed + sealed_len(*class) <= self.sealed_cells_max {
-            outlet.sealed += sealed_len(*class);
+        let len = sealed_len(*class);
+        if outlet.is_direct()
+            && outlet.sealed + len <= self.sealed_cells_max
+            && self.pool.may_seal(outlet.sealed, len)
+        {
+            outlet.sealed += len;
+            self.pool.charge_sealed(len);
             self.counters.cells_out += 1;
             return Verdict::Forward { to, stage: Stage::Sealed };
+        }
+        if outlet.is_direct() && outlet.sealed == 0 {
+            // The shard has no room, and no drain of this connection would fetch the cell from a queue.
+            self.report(*origin, Undelivered::Busy, now);
+            return Verdict::Drop;
         }
         if outlet.slots.as_ref().is_some_and(|slots| *class > slots.class) {
             self.report(*origin, Undelivered::TooLarge, now);
             return Verdict::Drop;
         }
-        if !self.pool.admits(&outlet.queue, to.index, sender, *class) {
+        if !self.pool.admits(&outlet.queue, outlet.sealed, to.index, sender, *class) {
             self.report(*origin, Undelivered::Busy, now);
             return Verdict::Drop;
         }

@@ -47,6 +47,7 @@ impl Engine {
     pub fn handle_sealed(&mut self, conn: ConnId, bytes: u32) {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.outlet.sealed += bytes;
+            self.pool.charge_sealed(bytes);
         }
     }
 
@@ -59,6 +60,7 @@ impl Engine {
         let outlet = &mut connection.outlet;
         assert!(bytes <= outlet.sealed, "no more drains than was sealed");
         outlet.sealed -= bytes;
+        self.pool.discharge_sealed(bytes);
         !outlet.is_empty() && outlet.slots.is_none()
     }
 
@@ -80,7 +82,11 @@ impl Engine {
             false => sealed_len(class) as usize,
         };
         let control = connection.outlet.backlog.front();
-        let control = control.map(class_of).filter(|&class| len(class) <= for_control);
+        // A connection with nothing under way has to get something, or it is never asked about again.
+        let has_room = is_slot || *sealed == 0;
+        let control = control.map(class_of).filter(|&class| {
+            len(class) <= for_control && (has_room || self.pool.may_seal(0, sealed_len(class)))
+        });
         let cell = self.pool.front(queue).filter(|&class| len(class) <= for_cells);
         let outlet = &mut connection.outlet;
         if let Some(class) = control
@@ -160,7 +166,9 @@ impl Engine {
                 self.counters.slots_missed += 1;
                 continue;
             }
+            // Never held up by what others wait for: an observer could see it.
             outlet.sealed += len;
+            self.pool.charge_sealed(len);
             slots.left = slots.class.cell_len();
             return Some(conn);
         }
@@ -181,8 +189,10 @@ impl Engine {
         }
         if outlet.backlog.is_empty() && outlet.slots.is_none() {
             let len = sealed_len(class_of(&control));
-            if outlet.sealed + len <= self.config.limits.sealed_bytes_max {
+            let has_room = outlet.sealed == 0 || self.pool.may_seal(0, len);
+            if has_room && outlet.sealed + len <= self.config.limits.sealed_bytes_max {
                 outlet.sealed += len;
+                self.pool.charge_sealed(len);
                 self.counters.controls_out += 1;
                 self.commands.push_back(Command::Send { conn, control });
                 return;
@@ -206,7 +216,10 @@ impl Engine {
         let outlet = &mut connection.outlet;
         match &mut outlet.slots {
             Some(slots) => slots.left -= class.cell_len(),
-            None => outlet.sealed += sealed_len(class),
+            None => {
+                outlet.sealed += sealed_len(class);
+                self.pool.charge_sealed(sealed_len(class));
+            }
         }
         self.announce(conn);
     }

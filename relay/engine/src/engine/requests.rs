@@ -167,10 +167,10 @@ impl Engine {
         asker: Asker,
         control: Control,
         effect: Option<Effect>,
-        _now: Time,
+        now: Time,
     ) {
         if let Some(effect) = effect {
-            self.apply(&asker.device, effect);
+            self.apply(&asker.device, effect, now);
         }
         if self.connections.get(asker.conn).and_then(Connection::member).is_some() {
             self.send(asker.conn, control);
@@ -226,7 +226,7 @@ impl Engine {
     }
 
     /// Changes the row of a device that lives here, whichever connection it has now.
-    fn apply(&mut self, device: &DeviceId, effect: Effect) {
+    fn apply(&mut self, device: &DeviceId, effect: Effect, now: Time) {
         self.absent.clear(device);
         self.ask_again(device);
         let Some(conn) = self.devices.get(device) else { return };
@@ -236,12 +236,22 @@ impl Engine {
         match effect {
             Effect::Granted(sender) => {
                 if let Err(at) = member.grants.binary_search(&sender) {
+                    if self.grants_held >= self.config.limits.grants_max {
+                        // Its row is not held whole any more. It comes back when there is room.
+                        let sentence = "the relay holds as many grants as it can";
+                        self.fail(conn, ErrorCode::Busy, sentence, Why::Busy, now);
+                        return;
+                    }
+                    member.grants.reserve_exact(1);
                     member.grants.insert(at, sender);
+                    self.grants_held += 1;
                 }
             }
             Effect::Ungranted(sender) => {
                 if let Ok(at) = member.grants.binary_search(&sender) {
                     member.grants.remove(at);
+                    member.grants.shrink_to_fit();
+                    self.grants_held -= 1;
                 }
             }
             Effect::Hidden(hidden) => member.hidden = hidden,

@@ -1,5 +1,6 @@
 //! Who gets in, and how fast.
 
+use hushwire_engine::limits::ADMISSIONS_PENDING_MAX;
 use hushwire_engine::store::Denial;
 use hushwire_engine::{
     EngineLimits, SourcePrefix, StoreAnswer, StoreQuestion, Turned, Verdict, Why,
@@ -45,6 +46,24 @@ fn a_device_that_may_not_connect_hears_why_and_is_closed() {
     denied(Denial::InviteExpired, ErrorCode::Expired);
     denied(Denial::AccountFull, ErrorCode::Forbidden);
     check(StoreAnswer::Unavailable, ErrorCode::Busy, Why::Busy);
+}
+
+#[test]
+fn no_more_rows_are_asked_for_than_may_wait() {
+    let limits = EngineLimits { connections_max: 2_048, ..EngineLimits::default() };
+    let mut desk = Desk::with_limits(1, limits);
+    let device = desk.device_on(0, 1);
+    desk.enrol(device, 1);
+    desk.store_waits = true;
+    for _ in 0..ADMISSIONS_PENDING_MAX {
+        let at = desk.introduce(device, None);
+        desk.die(at);
+    }
+    let at = desk.introduce(device, None);
+    let said = desk.hear(at);
+    assert!(matches!(said[..], [Control::Error { code: ErrorCode::Busy, wait_ms: Some(_), .. }]));
+    desk.answer_store();
+    desk.connect(device);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The two stages: what is sealed at once, what waits, and for whom.
 
-use hushwire_engine::Egress;
+use hushwire_engine::limits::{SEALED_BEYOND_POOL_BYTES, sealed_len};
+use hushwire_engine::{Egress, EngineLimits};
 use hushwire_wire::cell::Class;
 use hushwire_wire::control::Undelivered;
 
@@ -79,6 +80,75 @@ fn control_comes_before_cells_and_has_room_of_its_own() {
         }
     }
     assert_eq!(kinds.iter().collect::<String>(), "c".repeat(30 - at_once) + "r");
+}
+
+#[test]
+fn those_who_do_not_read_share_one_bound_and_leave_room_for_those_who_do() {
+    let pool = 512 * 1024;
+    let limits = EngineLimits {
+        connections_max: 64,
+        egress_bytes_max: 128 * 1024,
+        egress_pool_bytes: pool,
+        ..EngineLimits::default()
+    };
+    let mut desk = Desk::with_limits(1, limits);
+    let mut sender = desk.join(0, 1, 1);
+    let fast = desk.join(0, 2, 1);
+    let slow: Vec<_> = (3..=42).map(|number| desk.join(0, number, 1)).collect();
+    desk.stopped.extend(slow.iter().map(|peer| peer.at));
+    for _ in 0..70 {
+        for peer in &slow {
+            desk.send_class(&mut sender, peer.device, Class::C2);
+            let fate = desk.send_class(&mut sender, fast.device, Class::C2);
+            assert_eq!(fate, Fate::Sealed(fast.at), "who reads finds room");
+        }
+        desk.advance(500);
+    }
+    let audit = desk.engines[0].audit();
+    assert!(audit.sealed_bytes_shard > pool / 2, "{audit:?}");
+    assert!(audit.sealed_bytes_shard + audit.pool_bytes <= pool, "{audit:?}");
+    assert!(desk.reports(&sender).iter().all(|report| report.2 == Undelivered::Busy));
+    for peer in slow {
+        desk.resume(peer.at);
+        assert_eq!(desk.send(&mut sender, peer.device), Fate::Sealed(peer.at));
+    }
+    let audit = desk.engines[0].audit();
+    assert_eq!((audit.sealed_bytes_shard, audit.pool_bytes), (0, 0));
+}
+
+#[test]
+fn where_nothing_is_left_a_cell_is_busy_a_control_message_leaves_and_a_queue_goes_on() {
+    let len = sealed_len(Class::C7) as usize;
+    let limits = EngineLimits {
+        connections_max: 64,
+        egress_pool_bytes: 2 * len + 1_000,
+        ..EngineLimits::default()
+    };
+    let mut desk = Desk::with_limits(1, limits);
+    let mut sender = desk.join(0, 1, 1);
+    let slow = desk.join(0, 2, 1);
+    let mut third = desk.join(0, 3, 1);
+    desk.stopped.extend([slow.at, third.at]);
+    assert_eq!(desk.send_class(&mut sender, slow.device, Class::C0), Fate::Sealed(slow.at));
+    assert_eq!(desk.send_class(&mut sender, slow.device, Class::C6), Fate::Sealed(slow.at));
+    // Not the pool's doing: what the I/O layer sealed of its own.
+    let left = 2 * len as u32 + 1_000 - desk.engines[0].audit().sealed_bytes_shard as u32;
+    desk.engines[0].handle_sealed(sender.at.conn, left);
+    desk.hear(sender.at);
+    assert_eq!(desk.send(&mut sender, third.device), Fate::Dropped, "nothing is left");
+    assert_eq!(desk.send(&mut sender, slow.device), Fate::Dropped);
+    let absent = desk.device_on(0, 9);
+    desk.enrol(absent, 1);
+    desk.hear(third.at);
+    desk.send(&mut third, absent);
+    desk.send(&mut third, absent);
+    assert_eq!(desk.hear(third.at).len(), 1, "the first report leaves, the second one waits");
+    let audit = desk.engines[0].audit();
+    assert!(audit.sealed_bytes_shard <= 2 * len + 1_000 + SEALED_BEYOND_POOL_BYTES);
+    desk.engines[0].handle_drained(sender.at.conn, left);
+    desk.resume(third.at);
+    assert_eq!(desk.hear(third.at).len(), 1);
+    assert_eq!(desk.send(&mut sender, third.device), Fate::Sealed(third.at));
 }
 
 #[test]

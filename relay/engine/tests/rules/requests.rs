@@ -1,6 +1,7 @@
 //! What a device asks of its relay.
 
-use hushwire_engine::{Command, StoreAnswer, StoreQuestion, Why};
+use hushwire_engine::store::Denial;
+use hushwire_engine::{Command, EngineLimits, StoreAnswer, StoreQuestion, Why};
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::control::{
     Control, ControlError, ErrorCode, GoawayReason, Request, RequestId, Undelivered,
@@ -133,6 +134,52 @@ fn a_row_that_changes_while_it_is_read_is_read_again() {
     desk.answer_store();
     assert!(matches!(desk.hear(at)[..], [Control::Welcome(_)]));
     assert_eq!(desk.send(&mut sender, peer.device), Fate::Dropped, "the old row was not used");
+}
+
+#[test]
+fn a_row_that_was_read_before_its_device_was_revoked_admits_nobody() {
+    let mut desk = Desk::new(2);
+    let device = desk.device_on(1, 2);
+    desk.enrol(device, 1);
+    desk.store_waits = true;
+    let at = desk.introduce(device, None);
+    let stale = desk.rows.remove(&device).expect("enrolled");
+    desk.denials.insert(device, Denial::Revoked);
+    // The operator's order reaches every shard, and overtakes the row.
+    let now = desk.now;
+    for engine in &mut desk.engines {
+        engine.revoke(&device, now);
+    }
+    desk.run(None);
+    desk.next_answers.push_back(StoreAnswer::Admitted(stale));
+    desk.answer_store();
+    let said = desk.hear(at);
+    assert!(matches!(said[..], [Control::Error { code: ErrorCode::Unauthenticated, .. }]));
+    assert_eq!(desk.closes, [(at, true, Why::Unauthenticated)]);
+    assert_eq!(desk.engines[1].counters().admitted, 0);
+}
+
+#[test]
+fn a_grant_that_cannot_be_held_ends_the_connection_until_there_is_room() {
+    let limits = EngineLimits { connections_max: 16, grants_max: 2, ..EngineLimits::default() };
+    let mut desk = Desk::with_limits(1, limits);
+    let mut first = desk.join(0, 1, 1);
+    let mut second = desk.join(0, 2, 2);
+    let senders = [3, 4, 5].map(|number| desk.device_on(0, number));
+    desk.request(&mut first, Request::Grant { device: senders[0] });
+    desk.request(&mut second, Request::Grant { device: senders[1] });
+    assert_eq!(desk.engines[0].audit().grants_shard, 2);
+    let said = desk.request(&mut second, Request::Grant { device: senders[2] });
+    assert!(matches!(said[..], [Control::Error { code: ErrorCode::Busy, wait_ms: Some(_), .. }]));
+    assert_eq!(desk.closes, [(second.at, true, Why::Busy)]);
+    let at = desk.introduce(second.device, None);
+    let said = desk.hear(at);
+    assert!(matches!(said[..], [Control::Error { code: ErrorCode::Busy, wait_ms: Some(_), .. }]));
+    first = desk.connect(first.device);
+    assert_eq!(desk.engines[0].audit().grants_shard, 1, "its own earlier row made room");
+    desk.request(&mut first, Request::Ungrant { device: senders[0] });
+    desk.connect(second.device);
+    assert_eq!(desk.engines[0].audit().grants_shard, 2);
 }
 
 #[test]

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use hushwire_engine::limits::{
-    ABSENT_DEVICES_MAX, ABSENT_SENDERS_MAX, ACCOUNTS_COUNTED_MAX, COMMANDS_PER_INPUT_MAX,
-    COMMANDS_SOFT_MAX, CONTROL_BACKLOG_MAX, CONTROL_BACKLOG_SHARD_MAX, OPERATIONS_PENDING_MAX,
-    PERMITS_MAX, REACH_CELLS_MAX, REACH_QUESTIONS_MAX, REFUSALS_WAITING_MAX, REMEMBERED_MAX,
-    RENDEZVOUS_MAX, SENDER_SHARE_PARTS,
+    ABSENT_DEVICES_MAX, ABSENT_SENDERS_MAX, ACCOUNTS_COUNTED_MAX, ADMISSIONS_PENDING_MAX,
+    COMMANDS_PER_INPUT_MAX, COMMANDS_SOFT_MAX, CONTROL_BACKLOG_MAX, CONTROL_BACKLOG_SHARD_MAX,
+    OPERATIONS_PENDING_MAX, PERMITS_MAX, REACH_CELLS_MAX, REACH_QUESTIONS_MAX,
+    RECORD_OVERHEAD_BYTES, REFUSALS_WAITING_MAX, REMEMBERED_MAX, RENDEZVOUS_MAX,
+    SEALED_BEYOND_POOL_BYTES, SENDER_SHARE_PARTS,
 };
 use hushwire_engine::{
     Config, ConnId, Engine, Envelope, PortMessage, ShardId, StoreAnswer, StoreQuestion, Ticket,
     Time, command::HandedOver,
 };
+use hushwire_wire::cell::Class;
 use hushwire_wire::id::{AccountId, RelayId};
 use hushwire_wire::limits as wire;
 
@@ -233,6 +235,13 @@ impl World {
     /// *bounded*: each queue of each engine is within its number.
     fn check_bounds(&mut self) -> Result<(), Violation> {
         let limits = self.plan.limits;
+        // A record adds 22 bytes to a cell that moves from the queue into the sealed stage.
+        let records =
+            limits.egress_pool_bytes / Class::C0.cell_len() * RECORD_OVERHEAD_BYTES as usize;
+        let beyond = limits.connections_max as usize * SEALED_BEYOND_POOL_BYTES;
+        let slots = self.plan.slots.map_or(0, |_| limits.sealed_bytes_max as usize);
+        let slots = limits.connections_max as usize * slots;
+        let waiting = limits.egress_pool_bytes + records + beyond + slots;
         for shard in &self.shards {
             let audit = shard.engine.audit();
             let table = [
@@ -246,6 +255,8 @@ impl World {
                     (limits.egress_bytes_max / SENDER_SHARE_PARTS) as usize,
                 ),
                 ("pool bytes", audit.pool_bytes, limits.egress_pool_bytes),
+                ("queued and sealed bytes", audit.pool_bytes + audit.sealed_bytes_shard, waiting),
+                ("admissions", audit.admissions_pending, ADMISSIONS_PENDING_MAX),
                 ("pool cells", audit.pool_cells, limits.egress_pool_bytes / 256),
                 ("backlog", audit.backlog, CONTROL_BACKLOG_MAX),
                 ("backlogs", audit.backlog_shard, CONTROL_BACKLOG_SHARD_MAX),
