@@ -5,7 +5,7 @@
 //! variable that changes it.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd;
 
 use tracing::level_filters::LevelFilter;
@@ -77,7 +77,11 @@ pub fn set_up(log: &Log, journal_stream: Option<&OsStr>) -> Result<Destination, 
             .map_err(LoggingError::Journal)?
             .with_syslog_identifier(SYSLOG_IDENTIFIER.into())
             .boxed(),
-        Destination::Stderr => fmt::layer().with_writer(io::stderr).with_target(false).boxed(),
+        Destination::Stderr => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .boxed(),
         Destination::Json => fmt::layer().json().with_writer(io::stderr).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter(log.level))).try_init()?;
@@ -126,7 +130,7 @@ mod tests {
     fn lines_are_text_or_json_and_the_level_holds() {
         let text = stderr_of("text");
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.contains("started") && text.contains("shards"), "{text}");
+        assert!(text.contains("started shards=2"), "no colours outside of a terminal: {text}");
         let json = stderr_of("json");
         let line: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(line["fields"], serde_json::json!({"message": "started", "shards": 2}));
