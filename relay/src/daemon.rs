@@ -28,7 +28,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::{self, Config};
-use crate::limits::Limits;
 use arguments::{Action, Arguments};
 
 pub use crate::control::operator::OperatorError;
@@ -74,7 +73,8 @@ fn act(arguments: &Arguments) -> Result<(), Failure> {
         }
         Some(Action::Check { file }) => {
             let config = read(file.as_deref().or(arguments.config.as_deref()))?;
-            let bill = Limits::new(&config).memory_bill(start::shards(&config)?);
+            let shards = start::shards(&config)?;
+            let bill = start::limits_of(&config, shards).memory_bill(shards);
             say(&format!("configuration ok\n{bill}"))
         }
         Some(Action::DefaultConfig) => say(&config::default_file()),

@@ -1,84 +1,73 @@
-//! Every pool and queue with its number, and what they can take together.
+//! What an operator may set, and what everything can take together.
 //!
-//! [`Limits`] comes from the configuration; what is not worth a key there is a constant here. A full
-//! queue is a designed outcome, and admission stops before the [`Bill`] is exceeded.
+//! [`Limits`] comes from the configuration. The [`Bill`] is computed from it and from the numbers and
+//! types that the code itself works with: those of the engine ([`hushwire_engine::limits`]), the shards,
+//! the mesh, TLS and the store. What belongs to other libraries is estimated here, and named so.
 
-use std::fmt;
+mod bill;
 
+use hushwire_engine::limits::{
+    ADMISSIONS_PENDING_MAX, OPERATIONS_PENDING_MAX, REACH_QUESTIONS_MAX, SEALED_BYTES_MAX,
+};
+use hushwire_engine::{EngineLimits, MemoryLine};
 use hushwire_wire::cell::Class;
-use hushwire_wire::limits::{EGRESS_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX};
+use hushwire_wire::limits::{EGRESS_BYTES_MAX, GRANTS_PER_ACCOUNT};
 
+pub use self::bill::{Bill, BillLine, Payer};
 use crate::config::Config;
-use crate::store;
+use crate::shard::limits::{self as shard, ShardLimits};
+use crate::transport::limits::{HANDSHAKE_BYTES_MAX, RECORD_OVERHEAD_BYTES, SCRATCH_BYTES_MIN};
+use crate::{mesh, store};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The one buffer of a shard into which sockets are read and in which records are opened.
-pub const SCRATCH_BYTES: usize = 64 * KIB;
-/// The next send of one connection: a pooled buffer.
-pub const OUTPUT_BUFFER_BYTES: usize = 64 * KIB;
+/// Connections of a shard where the configuration does not say how many and the system allows them.
+pub const CONNECTIONS_DEFAULT: usize = 32_768;
+/// The least that is tried.
+const CONNECTIONS_MIN: usize = 16;
+/// Open files beside the connections that each shard has.
+const FILES_PER_SHARD: usize = 8;
+/// Open files that the process has.
+const FILES_OF_PROCESS: usize = 64;
+
 /// Entries of a shard's submission queue.
 pub const RING_ENTRIES: u32 = 4_096;
 /// Entries of its completion queue.
 pub const RING_COMPLETIONS: u32 = 4 * RING_ENTRIES;
-/// Hand-overs, presence and revocations that may wait between two shards, in each direction.
-pub const MESH_CONTROL_MAX: usize = 256;
-/// Answers of the store that may wait for a shard: what it has asked.
-pub const STORE_ANSWERS_MAX: usize = 4_096;
-/// First request head of an HTTP connection.
-pub const HTTP_HEAD_BYTES_MAX: usize = 8 * KIB;
-/// Largest record on the wire: 2^14 bytes, header and tag (RFC 8446 §5.2).
-pub const RECORD_BYTES_MAX: usize = (1 << 14) + 256 + 5;
-/// Cells of a slot in the egress pool are cut to multiples of this.
-pub const EGRESS_SLOT_BYTES: usize = 256;
-/// `SO_SNDBUF` of a connection, as set; the kernel keeps books of twice as much.
+/// `SO_SNDBUF` of a connection in bytes, as set; the kernel keeps books of twice as much.
 pub const SEND_BUFFER_BYTES: usize = 128 * KIB;
-/// `SO_RCVBUF` of a connection, as set.
-pub const RECEIVE_BUFFER_BYTES: usize = 64 * KIB;
-/// `TCP_NOTSENT_LOWAT` of a connection.
+/// `SO_RCVBUF` of a connection in bytes, as set. With 64 KiB a busy connection of large cells is read in
+/// many small pieces.
+pub const RECEIVE_BUFFER_BYTES: usize = 256 * KIB;
+/// `TCP_NOTSENT_LOWAT` of a connection in bytes.
 pub const NOT_SENT_BYTES: usize = 64 * KIB;
 
-/// State of one connection in the engine and the shard: slot, record keys, counters, rates.
-const CONNECTION_BYTES: usize = 1_024;
-/// The row and the entry in the device table of a connected device without grants.
-const DEVICE_BYTES: usize = 256;
-/// A rustls connection in its handshake, with an ML-KEM share and its transcript; partly aws-lc.
+/// Estimated: a rustls connection in its handshake, with an ML-KEM share, its transcript and its flight.
 const HANDSHAKE_BYTES: usize = 40 * KIB;
-/// Two cached AES-GCM contexts of a busy connection, in aws-lc.
+/// Estimated: two AES-GCM contexts of a busy connection, in aws-lc.
 const CIPHER_BYTES: usize = 2 * 640;
-/// What an idle TCP connection takes in the kernel: socket, file, inode, poll.
+/// Estimated: what an idle TCP connection takes in the kernel: socket, file, inode, poll.
 const KERNEL_CONNECTION_BYTES: usize = 4 * KIB;
-/// Socket buffers that are full at the same time: one connection in this many.
+/// Estimated: socket buffers that are full at the same time: one connection in this many.
 const BUSY_SHARE: usize = 64;
+/// A submission, and a completion, in memory shared with the kernel (io_uring_setup(2)).
 const SUBMISSION_BYTES: usize = 64;
 const COMPLETION_BYTES: usize = 16;
-/// An absent destination, remembered.
-const ABSENT_BYTES: usize = 64;
-const PAIRING_BYTES: usize = 256;
-/// A cell in a queue of the mesh: its header and its box.
-const MESH_ENTRY_BYTES: usize = 96;
-/// A control message of the mesh.
-const MESH_CONTROL_BYTES: usize = 512;
+/// Estimated: a question or change in an inbox of the store.
 const STORE_MESSAGE_BYTES: usize = 256;
 /// A row with all the grants it can have.
-const STORE_ROW_BYTES: usize = 32 * 1_024 + 256;
-/// Stack, program, tokio, metrics.
+const STORE_ROW_BYTES: usize = size_of::<store::Row>() + GRANTS_PER_ACCOUNT * 32;
+/// Estimated: the program's own pages, its heap's, tokio, metrics.
 const PROCESS_BYTES: usize = 24 * MIB;
 const SHARD_STACK_BYTES: usize = 2 * MIB;
 
-const _: () = assert!(SCRATCH_BYTES >= 2 * RECORD_BYTES_MAX, "a record that is carried fits");
-const _: () = assert!(SCRATCH_BYTES >= Class::C7.cell_len() + RECORD_BYTES_MAX);
-const _: () =
-    assert!(OUTPUT_BUFFER_BYTES >= Class::C7.cell_len() + 2 * (RECORD_BYTES_MAX - (1 << 14)));
-const _: () = assert!(EGRESS_BYTES_MAX >= 8 * OUTPUT_BUFFER_BYTES, "both stages of egress fit");
-const _: () = assert!(UNAUTHENTICATED_BYTES_MAX <= SCRATCH_BYTES);
-const _: () = assert!(HTTP_HEAD_BYTES_MAX <= UNAUTHENTICATED_BYTES_MAX);
-const _: () = assert!(Class::C0.cell_len().is_multiple_of(EGRESS_SLOT_BYTES));
+const _: () = assert!(shard::OUTPUT_BUFFER_BYTES >= SEALED_BYTES_MAX as usize);
+const _: () = assert!(EGRESS_BYTES_MAX >= 8 * SEALED_BYTES_MAX as usize, "both stages fit");
 const _: () = assert!(NOT_SENT_BYTES <= SEND_BUFFER_BYTES, "or the low-water mark means nothing");
-const _: () = assert!(STORE_ANSWERS_MAX <= store::READS_MAX);
 const _: () = assert!(RING_COMPLETIONS > RING_ENTRIES);
-const _: () = assert!(store::SEEN_BATCH_MAX <= STORE_ANSWERS_MAX);
+const _: () = assert!(ADMISSIONS_PENDING_MAX + REACH_QUESTIONS_MAX <= store::READS_MAX);
+const _: () = assert!(OPERATIONS_PENDING_MAX <= store::CHANGES_MAX);
 
 /// The numbers of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,30 +92,16 @@ pub struct Limits {
     pub burst_s: u32,
     /// Bytes that may wait for one device.
     pub egress_bytes_max: usize,
-    /// Bytes that may wait for all devices.
+    /// Bytes that may wait for all devices, sealed ones included.
     pub egress_pool_bytes: usize,
-    /// Buffers of [`OUTPUT_BUFFER_BYTES`].
-    pub output_buffers_max: usize,
     /// Output held back for fewer sends.
     pub output_held_bytes_max: usize,
     /// Incomplete records.
     pub carry_pool_bytes: usize,
-    /// Cells waiting for each other shard.
+    /// Cells on their way to each other shard.
     pub mesh_cells_max: usize,
-    /// Bytes of cells on their way to other shards.
-    pub mesh_pool_bytes: usize,
-    /// Absent destinations remembered.
-    pub absent_max: usize,
-    /// Open pairings.
-    pub pairings_max: usize,
-    /// Longest life of a pairing.
-    pub pair_ttl_s_max: u32,
-    /// Cells over a pairing.
-    pub pair_cells_max: u32,
     /// Pairings joined by one account.
     pub pair_joins_per_minute: u32,
-    /// Refusals answered to one device.
-    pub refusals_per_minute: u32,
     /// Operations of one account.
     pub operations_per_minute: u32,
     /// The store's map, for all shards together.
@@ -134,14 +109,22 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Takes the numbers from a configuration that was checked.
+    /// Takes the numbers from a configuration that was checked. Where it does not say how many
+    /// connections there may be, they are as many as `files` allow on so many shards, up to
+    /// [`CONNECTIONS_DEFAULT`]; `files` is the most that the process may have open, `None` if there is no
+    /// such limit.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, shards: usize, files: Option<u64>) -> Self {
         let limits = &config.limits;
+        let connections_max = match limits.connections_max {
+            0 => connections_within(shards, files).clamp(CONNECTIONS_MIN, CONNECTIONS_DEFAULT),
+            set => set,
+        };
+        let unauthenticated = limits.unauthenticated_connections_max.min(connections_max);
         Self {
-            connections_max: limits.connections_max,
-            unauthenticated_connections_max: limits.unauthenticated_connections_max,
-            handshakes_in_progress_max: limits.handshakes_in_progress_max,
+            connections_max,
+            unauthenticated_connections_max: unauthenticated,
+            handshakes_in_progress_max: limits.handshakes_in_progress_max.min(unauthenticated),
             handshakes_per_s: limits.handshakes_per_s,
             unauthenticated_ms_max: limits.unauthenticated_ms_max,
             idle_ms: limits.idle_ms,
@@ -150,19 +133,47 @@ impl Limits {
             burst_s: limits.burst_s,
             egress_bytes_max: limits.egress_bytes_max,
             egress_pool_bytes: limits.egress_pool_bytes,
-            output_buffers_max: limits.output_pool_bytes / OUTPUT_BUFFER_BYTES,
             output_held_bytes_max: limits.output_held_bytes_max,
             carry_pool_bytes: limits.carry_pool_bytes,
             mesh_cells_max: limits.mesh_cells_max,
-            mesh_pool_bytes: limits.mesh_pool_bytes,
-            absent_max: limits.absent_max,
-            pairings_max: limits.pairings_max,
-            pair_ttl_s_max: limits.pair_ttl_s_max,
-            pair_cells_max: limits.pair_cells_max,
             pair_joins_per_minute: limits.pair_joins_per_minute,
-            refusals_per_minute: limits.refusals_per_minute,
             operations_per_minute: limits.operations_per_minute,
             map_bytes_max: config.store.map_bytes_max,
+        }
+    }
+
+    /// Files that so many shards have open when all their connections are taken.
+    #[must_use]
+    pub fn files(&self, shards: usize) -> u64 {
+        let per_shard = self.connections_max.saturating_add(FILES_PER_SHARD);
+        shards.saturating_mul(per_shard).saturating_add(FILES_OF_PROCESS) as u64
+    }
+
+    /// The engine's part.
+    pub(crate) fn engine(&self) -> EngineLimits {
+        EngineLimits {
+            connections_max: saturated(self.connections_max),
+            unauthenticated_max: saturated(self.unauthenticated_connections_max),
+            handshakes_per_s: self.handshakes_per_s,
+            cells_per_s: self.cells_per_s,
+            bytes_per_s: self.bytes_per_s,
+            burst_s: self.burst_s,
+            egress_bytes_max: saturated(self.egress_bytes_max),
+            egress_pool_bytes: self.egress_pool_bytes,
+            idle_ms: self.idle_ms,
+            unauthenticated_ms_max: self.unauthenticated_ms_max,
+            operations_per_minute: self.operations_per_minute,
+            pair_joins_per_minute: self.pair_joins_per_minute,
+            ..EngineLimits::default()
+        }
+    }
+
+    /// The loop's part.
+    pub(crate) fn shard(&self) -> ShardLimits {
+        ShardLimits {
+            handshakes_in_progress_max: self.handshakes_in_progress_max,
+            output_held_bytes_max: self.output_held_bytes_max,
+            carry_bytes_max: self.carry_pool_bytes,
         }
     }
 
@@ -170,152 +181,92 @@ impl Limits {
     #[must_use]
     pub fn memory_bill(&self, shards: usize) -> Bill {
         let shards = shards.max(1);
-        let connections = shards.saturating_mul(self.connections_max);
-        let pairs = shards * (shards - 1);
         let mut bill = Bill { shards, lines: Vec::new() };
-        bill.relay("scratch buffers", shards, SCRATCH_BYTES);
-        bill.relay("carry pools", shards, self.carry_pool_bytes);
-        let handshakes = shards.saturating_mul(self.handshakes_in_progress_max);
-        bill.relay("handshakes in progress", handshakes, HANDSHAKE_BYTES);
-        let unauthenticated = shards.saturating_mul(self.unauthenticated_connections_max);
-        bill.relay("input before welcome", unauthenticated, UNAUTHENTICATED_BYTES_MAX);
-        let slots = shards.saturating_mul(self.egress_pool_bytes / EGRESS_SLOT_BYTES);
-        bill.relay("egress pool slots", slots, EGRESS_SLOT_BYTES);
-        let buffers = shards.saturating_mul(self.output_buffers_max);
-        bill.relay("output buffers", buffers, OUTPUT_BUFFER_BYTES);
-        bill.relay("connections", connections, CONNECTION_BYTES);
-        bill.relay("device table", connections, DEVICE_BYTES);
-        bill.relay("absent destinations", shards.saturating_mul(self.absent_max), ABSENT_BYTES);
-        bill.relay("open pairings", shards.saturating_mul(self.pairings_max), PAIRING_BYTES);
-        let mesh_cells = pairs.saturating_mul(self.mesh_cells_max);
-        let crossing = if shards > 1 { shards } else { 0 };
-        bill.relay("mesh: cells", crossing, self.mesh_pool_bytes);
-        bill.relay("mesh: queues", mesh_cells, MESH_ENTRY_BYTES);
-        bill.relay("mesh: control", pairs * MESH_CONTROL_MAX, MESH_CONTROL_BYTES);
-        bill.relay("rings: submissions", shards * RING_ENTRIES as usize, SUBMISSION_BYTES);
-        bill.relay("rings: completions", shards * RING_COMPLETIONS as usize, COMPLETION_BYTES);
+        for (what, count, size_bytes) in self.lines_of_shard() {
+            bill.relay(what, shards.saturating_mul(count), size_bytes);
+        }
+        for MemoryLine { what, count, size_bytes } in self.engine().memory() {
+            bill.relay(what, shards.saturating_mul(count), size_bytes);
+        }
+        // Every ordered pair has its queues.
+        let pairs = shards * (shards - 1);
+        let cells = pairs.saturating_mul(self.mesh_cells_max);
+        bill.relay("mesh: cells and buffers", cells.saturating_mul(2), Class::C7.cell_len());
+        bill.relay("mesh: queues of cells", cells, mesh::CELL_PLACES_BYTES);
+        let control = shard::MESH_CONTROL_MAX + shard::MESH_CONTROL_WAITING_MAX;
+        bill.relay("mesh: control", pairs * control, mesh::CONTROL_PLACE_BYTES);
         let inboxes = store::READERS * store::READS_MAX + store::CHANGES_MAX;
-        bill.relay("store inboxes", inboxes, STORE_MESSAGE_BYTES);
-        bill.relay("store answers", shards * STORE_ANSWERS_MAX, STORE_MESSAGE_BYTES);
-        bill.relay("store rows in flight", store::READERS + 1, STORE_ROW_BYTES);
-        bill.relay("aws-lc: cipher contexts", connections, CIPHER_BYTES);
-        bill.relay("stacks of shards", shards, SHARD_STACK_BYTES);
+        bill.relay("store: inboxes", inboxes, STORE_MESSAGE_BYTES);
+        let rows = shards * ADMISSIONS_PENDING_MAX + store::READERS + 1;
+        bill.relay("store: rows on their way", rows, STORE_ROW_BYTES);
         bill.relay("program and control", 1, PROCESS_BYTES);
+
+        let connections = shards.saturating_mul(self.connections_max);
         bill.kernel("connections", connections, KERNEL_CONNECTION_BYTES);
         let sockets = 2 * (SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES);
         bill.kernel("full socket buffers", connections.div_ceil(BUSY_SHARE), sockets);
         bill.kernel("store map (page cache)", 1, self.map_bytes_max);
         bill
     }
-}
 
-/// Who pays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payer {
-    /// The process: resident memory.
-    Relay,
-    /// The kernel: not counted as the process's, and page cache is given back under pressure.
-    Kernel,
-}
-
-/// One line of a [`Bill`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BillLine {
-    /// What it is for.
-    pub what: &'static str,
-    /// Who pays.
-    pub payer: Payer,
-    /// How many.
-    pub count: usize,
-    /// Bytes each.
-    pub size_bytes: usize,
-}
-
-impl BillLine {
-    /// Bytes of all.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.count.saturating_mul(self.size_bytes)
+    /// What one shard has beside its engine.
+    fn lines_of_shard(&self) -> [(&'static str, usize, usize); 16] {
+        let connections = self.connections_max;
+        let (unauthenticated, handshakes) =
+            (self.unauthenticated_connections_max, self.handshakes_in_progress_max);
+        let handshake = HANDSHAKE_BYTES + HANDSHAKE_BYTES_MAX + shard::HANDSHAKING_BYTES;
+        let cells = self.egress_pool_bytes / Class::C0.cell_len();
+        let asked = OPERATIONS_PENDING_MAX + ADMISSIONS_PENDING_MAX + REACH_QUESTIONS_MAX;
+        let completions = RING_COMPLETIONS as usize;
+        [
+            ("stack", 1, SHARD_STACK_BYTES),
+            ("scratch", 1, SCRATCH_BYTES_MIN),
+            ("ring: submissions", RING_ENTRIES as usize, SUBMISSION_BYTES),
+            ("ring: completions", completions, COMPLETION_BYTES + shard::COMPLETION_BYTES),
+            ("connections", connections, shard::CONNECTION_BYTES),
+            ("keys in aws-lc", connections, CIPHER_BYTES),
+            ("handshakes in progress", handshakes, handshake),
+            ("challenges", unauthenticated, shard::CHALLENGED_BYTES),
+            ("incomplete records", 1, self.carry_pool_bytes),
+            ("output buffers", shard::OUTPUT_BUFFERS_KEPT_MAX, shard::OUTPUT_BUFFER_BYTES),
+            // What is sealed behind a send is one list, which may have grown to twice its size.
+            ("sealed output, growth", 1, self.egress_pool_bytes),
+            ("records of waiting cells", cells, RECORD_OVERHEAD_BYTES),
+            ("places of waiting cells", cells, shard::CELL_PLACE_BYTES),
+            ("buffers of cells, kept", 1, shard::CELL_BUFFERS_KEPT_BYTES),
+            ("asked of the store", asked, shard::ASKED_BYTES),
+            ("inbox", asked, shard::POSTED_BYTES),
+        ]
     }
 }
 
-/// The most that each pool and queue can take. [`Display`](fmt::Display) is a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bill {
-    shards: usize,
-    lines: Vec<BillLine>,
+/// Connections of one shard for which there are files.
+fn connections_within(shards: usize, files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files.saturating_sub(FILES_OF_PROCESS) / shards.max(1)).saturating_sub(FILES_PER_SHARD)
 }
 
-impl Bill {
-    fn relay(&mut self, what: &'static str, count: usize, size_bytes: usize) {
-        self.lines.push(BillLine { what, payer: Payer::Relay, count, size_bytes });
-    }
-
-    fn kernel(&mut self, what: &'static str, count: usize, size_bytes: usize) {
-        self.lines.push(BillLine { what, payer: Payer::Kernel, count, size_bytes });
-    }
-
-    /// The lines, in the order of the table.
-    #[must_use]
-    pub fn lines(&self) -> &[BillLine] {
-        &self.lines
-    }
-
-    /// Bytes that one of the two can be asked for.
-    #[must_use]
-    pub fn total_bytes(&self, payer: Payer) -> usize {
-        let own = self.lines.iter().filter(|line| line.payer == payer);
-        own.fold(0, |sum, line| sum.saturating_add(line.bytes()))
-    }
-}
-
-impl fmt::Display for Bill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.shards == 1 { "" } else { "s" };
-        writeln!(f, "memory when everything is full, {} shard{plural}:", self.shards)?;
-        for (payer, title) in [(Payer::Relay, "relay"), (Payer::Kernel, "kernel")] {
-            for line in self.lines.iter().filter(|line| line.payer == payer) {
-                let BillLine { what, count, size_bytes, .. } = line;
-                let (size, bytes) = (Bytes(*size_bytes), Bytes(line.bytes()));
-                writeln!(f, "  {what:<26} {count:>10} × {size:>11} = {bytes:>11}")?;
-            }
-            let total = Bytes(self.total_bytes(payer));
-            writeln!(
-                f,
-                "  {:<26} {:>10}   {:>11} = {total:>11}",
-                format!("total, {title}"),
-                "",
-                ""
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// A size for people: at most five digits before the unit.
-struct Bytes(usize);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self.0 {
-            bytes if bytes < 10 * KIB => format!("{bytes} B"),
-            bytes if bytes < 10 * MIB => format!("{:.1} KiB", bytes as f64 / KIB as f64),
-            bytes if bytes < 10 * 1024 * MIB => format!("{:.1} MiB", bytes as f64 / MIB as f64),
-            bytes => format!("{:.1} GiB", bytes as f64 / (1024 * MIB) as f64),
-        };
-        f.pad(&text)
-    }
+fn saturated(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn limits() -> Limits {
+        Limits::new(&Config::default(), 1, None)
+    }
+
+    fn line(shards: usize, what: &str) -> BillLine {
+        let bill = limits().memory_bill(shards);
+        *bill.lines().iter().find(|line| line.what == what).expect("it is on the bill")
+    }
+
     #[test]
     fn the_bill_adds_up() {
-        let limits = Limits::new(&Config::default());
         for shards in [0, 1, 2, 64] {
-            let bill = limits.memory_bill(shards);
+            let bill = limits().memory_bill(shards);
             let sum: usize = bill.lines().iter().map(BillLine::bytes).sum();
             assert_eq!(sum, bill.total_bytes(Payer::Relay) + bill.total_bytes(Payer::Kernel));
             let text = bill.to_string();
@@ -326,16 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn each_line_stands_once_for_each_payer() {
+        let bill = limits().memory_bill(2);
+        let mut names: Vec<_> =
+            bill.lines().iter().map(|line| (line.payer == Payer::Kernel, line.what)).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), bill.lines().len());
+    }
+
+    #[test]
     fn what_is_one_for_each_shard_grows_with_them() {
-        let limits = Limits::new(&Config::default());
-        let line = |shards, what| {
-            let bill = limits.memory_bill(shards);
-            *bill.lines().iter().find(|line| line.what == what).expect("it is on the bill")
-        };
-        assert_eq!(line(3, "scratch buffers").bytes(), 3 * SCRATCH_BYTES);
-        assert_eq!(line(1, "mesh: cells").bytes(), 0);
-        assert_eq!(line(3, "mesh: cells").bytes(), 3 * limits.mesh_pool_bytes);
-        assert_eq!(line(3, "mesh: queues").count, 6 * limits.mesh_cells_max);
+        let limits = limits();
+        assert_eq!(line(3, "scratch").bytes(), 3 * SCRATCH_BYTES_MIN);
+        assert_eq!(line(1, "mesh: cells and buffers").bytes(), 0);
+        let mesh = 6 * 2 * limits.mesh_cells_max * 32 * KIB;
+        assert_eq!(line(3, "mesh: cells and buffers").bytes(), mesh);
+        assert_eq!(line(3, "cells queued and sealed").bytes(), 3 * limits.egress_pool_bytes);
+        assert_eq!(line(3, "engine: connections").count, 3 * limits.connections_max);
         assert_eq!(line(3, "store map (page cache)").bytes(), limits.map_bytes_max);
     }
 
@@ -344,18 +303,30 @@ mod tests {
         let mut config = Config::default();
         config.limits.connections_max = usize::MAX;
         config.limits.egress_pool_bytes = usize::MAX;
-        let bill = Limits::new(&config).memory_bill(256);
+        let limits = Limits::new(&config, 256, Some(1_024));
+        let bill = limits.memory_bill(256);
         assert_eq!(bill.total_bytes(Payer::Relay), usize::MAX);
         assert!(!bill.to_string().is_empty());
+        assert_eq!(limits.files(256), u64::MAX);
     }
 
     #[test]
-    fn sizes_for_people() {
-        let check = |bytes, expect: &str| assert_eq!(Bytes(bytes).to_string(), expect);
-        check(0, "0 B");
-        check(10_239, "10239 B");
-        check(10_240, "10.0 KiB");
-        check(64 * MIB, "64.0 MiB");
-        check(20 * 1024 * MIB, "20.0 GiB");
+    fn connections_fit_the_files_unless_their_number_is_set() {
+        let check = |set, shards, files, expect: (usize, usize)| {
+            let mut config = Config::default();
+            config.limits.connections_max = set;
+            let limits = Limits::new(&config, shards, files);
+            let found = (limits.connections_max, limits.unauthenticated_connections_max);
+            assert_eq!(found, expect, "{set} {shards} {files:?}");
+            let fits = files.is_none_or(|files| limits.files(shards) <= files);
+            assert!(fits || set > 0 || found.0 == CONNECTIONS_MIN, "{set} {shards} {files:?}");
+        };
+        check(0, 2, None, (32_768, 4_096));
+        check(0, 2, Some(1 << 20), (32_768, 4_096));
+        check(0, 2, Some(20_000), (9_960, 4_096));
+        check(0, 1, Some(1_024), (952, 952));
+        check(0, 64, Some(1_024), (CONNECTIONS_MIN, CONNECTIONS_MIN));
+        check(0, 1, Some(0), (CONNECTIONS_MIN, CONNECTIONS_MIN));
+        check(32_768, 2, Some(20_000), (32_768, 4_096));
     }
 }

@@ -23,7 +23,7 @@ use hushwire_engine::{Envelope, PortMessage};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::shard::MovedConnection;
-use crate::shard::limits::{MESH_CELLS_MAX, MESH_CONTROL_MAX, MESH_CONTROL_WAITING_MAX};
+use crate::shard::limits::{MESH_CONTROL_MAX, MESH_CONTROL_WAITING_MAX};
 use doorbell::Doorbell;
 
 /// A cell on its way to the home shard of its recipient.
@@ -33,6 +33,11 @@ pub(crate) struct CrossingCell {
     /// The plaintext of the whole cell; the buffer goes home when the cell has left.
     pub(crate) cell: Vec<u8>,
 }
+
+/// A cell's places in the queue there and in the queue of buffers back.
+pub(crate) const CELL_PLACES_BYTES: usize = size_of::<CrossingCell>() + size_of::<Vec<u8>>();
+/// A control message's place in a queue.
+pub(crate) const CONTROL_PLACE_BYTES: usize = size_of::<MeshControl>();
 
 /// Everything that must not be lost on the way.
 #[derive(Debug)]
@@ -69,12 +74,13 @@ pub(crate) struct Mesh {
 pub(crate) struct MeshFull;
 
 impl Mesh {
-    /// The ends of every shard, in the order of their numbers; `doorbells` has one a shard.
-    pub(crate) fn all(doorbells: &[Arc<Doorbell>]) -> Vec<Self> {
+    /// The ends of every shard, in the order of their numbers; `doorbells` has one a shard. Up to
+    /// `cells_max` cells may be on their way from one shard to another, and as many buffers back.
+    pub(crate) fn all(doorbells: &[Arc<Doorbell>], cells_max: usize) -> Vec<Self> {
         let shards = doorbells.len();
-        let mut cells = wires::<CrossingCell>(shards, MESH_CELLS_MAX);
+        let mut cells = wires::<CrossingCell>(shards, cells_max);
         let mut control = wires::<MeshControl>(shards, MESH_CONTROL_MAX);
-        let mut buffers = wires::<Vec<u8>>(shards, MESH_CELLS_MAX);
+        let mut buffers = wires::<Vec<u8>>(shards, cells_max);
         (0..shards)
             .map(|own| Self {
                 ports: (0..shards)

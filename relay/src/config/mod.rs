@@ -171,9 +171,9 @@ impl Checker<'_> {
             "egress_bytes_max, for one device, is larger than egress_pool_bytes, for all",
         );
         forbid(
-            limits.output_held_bytes_max > limits.output_pool_bytes,
-            &[("limits", "output_held_bytes_max"), ("limits", "output_pool_bytes")],
-            "output_held_bytes_max is larger than output_pool_bytes, of which it is a part",
+            limits.output_held_bytes_max > limits.egress_pool_bytes,
+            &[("limits", "output_held_bytes_max"), ("limits", "egress_pool_bytes")],
+            "output_held_bytes_max is larger than egress_pool_bytes, of which it is a part",
         );
         forbid(
             limits.handshakes_in_progress_max > limits.unauthenticated_connections_max,
@@ -184,7 +184,8 @@ impl Checker<'_> {
             "handshakes_in_progress_max is larger than unauthenticated_connections_max, of which it is a part",
         );
         forbid(
-            limits.unauthenticated_connections_max > limits.connections_max,
+            limits.connections_max > 0
+                && limits.unauthenticated_connections_max > limits.connections_max,
             &[("limits", "unauthenticated_connections_max"), ("limits", "connections_max")],
             "unauthenticated_connections_max is larger than connections_max, of which it is a part",
         );

@@ -156,8 +156,9 @@ sections! {
         unauthenticated_connections_max: usize = limits::UNAUTHENTICATED_CONNECTIONS_MAX, in 1..=1_048_576;
         /// Life of a connection that is not welcomed, in milliseconds.
         unauthenticated_ms_max: u64 = limits::UNAUTHENTICATED_MS_MAX, in 500..=60_000;
-        /// Connections of a shard.
-        connections_max: usize = 32_768, in 16..=4_194_304;
+        /// Connections of a shard. 0: as many as the system's limit of open files allows
+        /// (`LimitNOFILE=` of the service), at most 32_768.
+        connections_max: usize = 0, in 0..=4_194_304;
         /// A connection that says nothing for so long is closed, in milliseconds. Devices send a
         /// keep-alive every 25 seconds.
         idle_ms: u64 = limits::IDLE_MS, in limits::KEEP_ALIVE_MS * 2 + 1..=3_600_000;
@@ -169,30 +170,16 @@ sections! {
         burst_s: u32 = limits::BURST_S, in 1..=60;
         /// Bytes that may wait for one device.
         egress_bytes_max: usize = limits::EGRESS_BYTES_MAX, in 512 * KIB..=GIB;
-        /// Bytes that may wait for all devices of a shard together.
+        /// Bytes that may wait for all devices of a shard together, sealed ones included.
         egress_pool_bytes: usize = 64 * MIB, in MIB..=256 * GIB;
-        /// Bytes of sealed output of a shard, in buffers of 64 KiB.
-        output_pool_bytes: usize = 32 * MIB, in MIB..=64 * GIB;
         /// Output that a shard holds back to send it in fewer calls, in bytes.
         output_held_bytes_max: usize = 256 * KIB, in 64 * KIB..=16 * MIB;
         /// Bytes of incomplete records of a shard.
         carry_pool_bytes: usize = 16 * MIB, in MIB..=64 * GIB;
-        /// Cells that may wait between two shards, in each direction.
-        mesh_cells_max: usize = 1_024, in 16..=65_536;
-        /// Bytes of cells that a shard may have on their way to other shards.
-        mesh_pool_bytes: usize = 16 * MIB, in MIB..=16 * GIB;
-        /// Absent destinations a shard remembers for 5 seconds.
-        absent_max: usize = 16_384, in 16..=1_048_576;
-        /// Pairings that may be open on a shard.
-        pairings_max: usize = 1_024, in 1..=1_048_576;
-        /// Longest life of an open pairing, in seconds.
-        pair_ttl_s_max: u32 = limits::PAIR_TTL_S_MAX, in 10..=limits::PAIR_TTL_S_MAX;
-        /// Cells two devices may exchange over an open pairing.
-        pair_cells_max: u32 = limits::PAIR_CELLS_MAX, in 8..=64;
+        /// Cells that may wait between two shards, in each direction; further ones are answered busy.
+        mesh_cells_max: usize = 512, in 16..=65_536;
         /// Pairings an account may join in a minute.
         pair_joins_per_minute: u32 = limits::PAIR_JOINS_PER_MINUTE, in 1..=1_000;
-        /// Refusals that are answered to one device in a minute; further ones meet silence.
-        refusals_per_minute: u32 = limits::REFUSALS_PER_MINUTE, in 1..=1_000;
         /// Operations of one account in a minute.
         operations_per_minute: u32 = limits::OPERATIONS_PER_MINUTE, in 1..=100_000;
         /// Devices of one account; revoked ones do not count.

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use hushwire_engine::{Config as EngineConfig, Engine, EngineLimits, ShardId};
+use hushwire_engine::{Config as EngineConfig, Engine, ShardId};
 use hushwire_uring::sockets::{self, ListenOptions, SocketBuffers};
 use hushwire_uring::{DormantRing, RingOptions, Wake, affinity, probe, raise_nofile};
+use rustix::process::{Resource, getrlimit};
 
 use super::shards::{self, Seed};
 use super::{Relay, StartError};
@@ -17,34 +18,35 @@ use crate::control::phase::{Phase, PhaseCell};
 use crate::control::socket::AdminSocket;
 use crate::control::{self, ControlParts};
 use crate::identity::Identity;
-use crate::limits::{self, Limits, Payer};
+use crate::limits::{self, Bill, BillLine, Limits, Payer};
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::metrics::ShardMetrics;
 use crate::shard::ShardParts;
 use crate::shard::inbox::Postbox;
-use crate::shard::limits::ShardLimits;
 use crate::store::{Store, StoreOptions};
 use crate::transport::{ServerTls, ServerTlsOptions};
 
-/// Open files besides the connections: what each shard has, and what the process has.
-const FILES_PER_SHARD: usize = 8;
-const FILES_OF_PROCESS: usize = 64;
 /// HTTP connections that wait to be accepted.
 const CONTROL_BACKLOG: u32 = 64;
 
 /// Starts everything.
 pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
-    let limits = Limits::new(config);
     let cpus = affinity::available_cpus().map_err(resource("listing the processors"))?;
     let shards = shards_of(config, &cpus);
+    let limits = limits_of(config, shards);
+    if config.limits.connections_max == 0 && limits.connections_max < limits::CONNECTIONS_DEFAULT {
+        tracing::warn!(
+            connections_max = limits.connections_max,
+            "the limit of open files leaves each shard so few connections: raise LimitNOFILE= of the \
+             service (or `ulimit -Hn`), or set [limits] connections_max"
+        );
+    }
     let bill = limits.memory_bill(shards);
-    tracing::info!(shards, "{bill}");
+    show(&bill, &limits, shards);
 
     let capabilities = probe()?;
-    let per_shard = limits.connections_max.saturating_add(FILES_PER_SHARD);
-    let files = shards.saturating_mul(per_shard).saturating_add(FILES_OF_PROCESS);
-    let files = raise_nofile(files as u64)?;
+    let files = raise_nofile(limits.files(shards))?;
     tracing::info!(kernel = %capabilities.release, files, "the system has what a relay needs");
 
     let clock = Clock::read()?;
@@ -77,7 +79,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
             table_key: random().map_err(StartError::System)?,
             relay: meta.relay_id,
             region: config.relay.region.as_str().to_owned(),
-            limits: engine_limits(&limits),
+            limits: limits.engine(),
             seed: u64::from_le_bytes(random().map_err(StartError::System)?),
             unix_ms_at_zero: clock.unix_ms,
         })
@@ -89,7 +91,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         .map_err(resource("making an eventfd"))?;
     let mut seeds = Vec::with_capacity(shards);
     let mut ends = Vec::with_capacity(shards);
-    let meshes = Mesh::all(&doorbells);
+    let meshes = Mesh::all(&doorbells, limits.mesh_cells_max);
     for (number, ((listener, doorbell), mesh)) in
         sockets.into_iter().zip(doorbells).zip(meshes).enumerate()
     {
@@ -103,7 +105,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         ends.push(ShardEnd { postbox, metrics: Arc::clone(&metrics) });
         let engine = engine(number as u16)?;
         let (relay, tls, epoch) = (meta.relay_id, Arc::clone(&tls), clock.epoch);
-        let limits = shard_limits(&limits);
+        let limits = limits.shard();
         let parts = move || ShardParts {
             engine: Engine::new(engine),
             relay,
@@ -156,6 +158,33 @@ fn shards_of(config: &Config, cpus: &[usize]) -> usize {
         0 => cpus.len().clamp(1, SHARDS_MAX),
         shards => shards.min(SHARDS_MAX),
     }
+}
+
+/// The numbers of one shard on this machine.
+pub(super) fn limits_of(config: &Config, shards: usize) -> Limits {
+    Limits::new(config, shards, getrlimit(Resource::Nofile).maximum)
+}
+
+/// The totals are for everybody, the lines for those who ask.
+fn show(bill: &Bill, limits: &Limits, shards: usize) {
+    for line in bill.lines() {
+        let BillLine { what, payer, count, size_bytes } = line;
+        tracing::debug!(
+            what,
+            ?payer,
+            count,
+            size_bytes,
+            bytes = line.bytes(),
+            "on the memory bill"
+        );
+    }
+    tracing::info!(
+        shards,
+        connections_max = limits.connections_max,
+        relay_bytes = bill.total_bytes(Payer::Relay),
+        kernel_bytes = bill.total_bytes(Payer::Kernel),
+        "the most memory this configuration can take; `hushwired check` shows for what"
+    );
 }
 
 /// The clocks at the start, from which all later times are counted.
@@ -220,36 +249,6 @@ fn listen_http(config: &Config) -> Result<TcpListener, StartError> {
 /// What devices can dial without being told otherwise: the address itself, unless it means all of them.
 fn dialable(address: SocketAddr) -> Option<String> {
     (!address.ip().is_unspecified()).then(|| address.to_string())
-}
-
-fn engine_limits(limits: &Limits) -> EngineLimits {
-    EngineLimits {
-        connections_max: saturated(limits.connections_max),
-        unauthenticated_max: saturated(limits.unauthenticated_connections_max),
-        handshakes_per_s: limits.handshakes_per_s,
-        cells_per_s: limits.cells_per_s,
-        bytes_per_s: limits.bytes_per_s,
-        burst_s: limits.burst_s,
-        egress_bytes_max: saturated(limits.egress_bytes_max),
-        egress_pool_bytes: limits.egress_pool_bytes,
-        idle_ms: limits.idle_ms,
-        unauthenticated_ms_max: limits.unauthenticated_ms_max,
-        operations_per_minute: limits.operations_per_minute,
-        pair_joins_per_minute: limits.pair_joins_per_minute,
-        ..EngineLimits::default()
-    }
-}
-
-fn shard_limits(limits: &Limits) -> ShardLimits {
-    ShardLimits {
-        handshakes_in_progress_max: limits.handshakes_in_progress_max,
-        output_held_bytes_max: limits.output_held_bytes_max,
-        carry_bytes_max: limits.carry_pool_bytes,
-    }
-}
-
-fn saturated(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn resource(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {

@@ -1,7 +1,12 @@
 //! The numbers of a shard's loop, unit last.
 
+use hushwire_engine::Ticket;
+use hushwire_uring::Completion;
 use hushwire_wire::cell::Class;
 
+use super::asking::Asked;
+use super::connection::{Challenged, Connection, Handshaking};
+use super::inbox::Posted;
 use crate::transport::limits::SCRATCH_BYTES_MIN;
 use crate::transport::sealed_len;
 
@@ -27,8 +32,6 @@ pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = OUTPUT_RECIPIENTS_MAX + 2;
 /// Emptied cell buffers kept for the next queue.
 pub(crate) const CELL_BUFFERS_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Cells on their way from one shard to another; further ones are answered `busy`.
-pub(crate) const MESH_CELLS_MAX: usize = 512;
 /// Control messages on their way from one shard to another.
 pub(crate) const MESH_CONTROL_MAX: usize = 1_024;
 /// Control messages that wait for room there: one for every cell another shard may hold and for every
@@ -52,6 +55,23 @@ pub(crate) const DISCARD_BYTES: usize = 16 * 1024;
 pub(crate) const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// How long a drain waits for devices to go.
 pub(crate) const DRAIN_MS_MAX: u64 = 10_000;
+
+/// A connection and its place in the shard's table, which may have grown to twice its size. The engine's
+/// part is not in it.
+pub(crate) const CONNECTION_BYTES: usize =
+    size_of::<Connection>() + 2 * size_of::<Option<Box<Connection>>>();
+/// What a handshake takes here, beside TLS's own.
+pub(crate) const HANDSHAKING_BYTES: usize = size_of::<Handshaking>();
+/// What is kept of a challenge until it is answered, its text included.
+pub(crate) const CHALLENGED_BYTES: usize = size_of::<Challenged>() + 128;
+/// The place of a waiting cell, in a table that may have grown to twice its size.
+pub(crate) const CELL_PLACE_BYTES: usize = 2 * (size_of::<Option<Box<[u8]>>>() + size_of::<u32>());
+/// A question that the store has not answered.
+pub(crate) const ASKED_BYTES: usize = 2 * (1 + size_of::<(Ticket, Asked)>());
+/// An answer or order that waits in the inbox.
+pub(crate) const POSTED_BYTES: usize = size_of::<Posted>();
+/// A completion that was taken from the ring.
+pub(crate) const COMPLETION_BYTES: usize = size_of::<Completion>();
 
 const _: () = assert!(SCRATCH_BYTES_MIN >= READ_BYTES);
 const _: () = assert!(

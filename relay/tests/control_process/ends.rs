@@ -142,3 +142,25 @@ fn a_killed_relay_comes_back_as_itself() {
     assert_eq!(revoked[0].device, victim);
     assert_eq!(after.store.devices, 257);
 }
+
+#[test]
+fn each_event_is_one_line_of_the_log() {
+    let home = Home::new();
+    let relay = home.start();
+    relay.signal(Signal::TERM);
+    let (_, log) = relay.wait();
+    assert!(!log.contains('\u{1b}'), "no colours where nobody sees them: {log}");
+    assert!(log.lines().all(|line| line.starts_with("20")), "each line has its time: {log}");
+    let bill = log.lines().find(|line| line.contains("relay_bytes=")).expect("the bill's total");
+    assert!(bill.contains("INFO") && !log.contains("on the memory bill"), "{log}");
+
+    let config =
+        home.config().replace("format = \"stderr\"", "format = \"json\"\nlevel = \"debug\"");
+    let relay = home.start_with(&config);
+    relay.signal(Signal::TERM);
+    let (_, log) = relay.wait();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let billed = lines.iter().filter(|line| line["fields"]["message"] == "on the memory bill");
+    assert!(billed.count() > 20, "the lines of the bill are for those who ask: {log}");
+}

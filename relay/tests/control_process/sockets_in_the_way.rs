@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use rustix::process::Signal;
+
 use crate::support::Home;
 
 #[test]
@@ -90,4 +92,24 @@ fn more_connections_than_files() {
     let home = Home::new();
     let config = home.config().replace("\nconnections_max = 256", "\nconnections_max = 4_194_304");
     home.fail_with(&config).expect(69, "LimitNOFILE");
+}
+
+#[test]
+fn fewer_files_than_connections_unless_their_number_is_set() {
+    let home = Home::new();
+    let unset =
+        home.config().replace("connections_max = 256\nunauthenticated_connections_max = 256\n", "");
+    let relay = home.start_within(600, &unset);
+    relay.signal(Signal::TERM);
+    let (code, log) = relay.wait();
+    assert_eq!(code, Some(0), "{log}");
+    let warned = log.lines().find(|line| line.contains("LimitNOFILE")).expect("a warning");
+    assert!(warned.contains("WARN") && warned.contains("connections_max=260"), "{warned}");
+
+    let set = home.config().replace("connections_max = 256\n", "connections_max = 300\n");
+    let relay = home.start_within(1_000, &set);
+    relay.signal(Signal::TERM);
+    let (code, log) = relay.wait();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
 }

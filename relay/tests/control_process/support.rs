@@ -67,10 +67,20 @@ impl Home {
     }
 
     pub(crate) fn start_with(&self, config: &str) -> Daemon {
-        let mut child = hushwired(&["--config", self.write(config).to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.spawn(hushwired(&["--config", self.write(config).to_str().unwrap()]))
+    }
+
+    /// As [`Home::start_with`], where no process may have more than `files` open.
+    pub(crate) fn start_within(&self, files: u32, config: &str) -> Daemon {
+        let program = env!("CARGO_BIN_EXE_hushwired");
+        let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let path = self.write(config);
+        let arguments = ["-c", &script, program, "--config", path.to_str().unwrap()];
+        self.spawn(command("sh", &arguments))
+    }
+
+    fn spawn(&self, mut command: Command) -> Daemon {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = String::new();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         while !log.contains("the relay serves") {
@@ -118,7 +128,11 @@ impl Ended {
 }
 
 pub(crate) fn hushwired(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hushwired"));
+    command(env!("CARGO_BIN_EXE_hushwired"), arguments)
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
     command
