@@ -115,11 +115,14 @@ impl Shard {
             .engine
             .handle_accept(SourcePrefix::of(peer.ip()), now)
             .map_err(|turned| format!("{turned:?}"))?;
-        self.accepting.handshakes += 1;
         self.insert(Connection {
             id,
             socket,
-            stage: Stage::Handshaking(Box::new(Handshaking { tls, challenged: None })),
+            stage: Stage::Handshaking(Box::new(Handshaking {
+                tls,
+                challenged: None,
+                begun: false,
+            })),
             outbox: Outbox::default(),
             poll: Poll::Idle,
             ready: false,
@@ -152,6 +155,7 @@ impl Shard {
         input: &[u8],
         now: Time,
     ) -> Result<Option<usize>, Stop> {
+        self.begin(id);
         let mut flight = Vec::new();
         let outcome = self.advance_handshake(id, input, &mut flight);
         if let Some(connection) = self.connections[id.index()].as_mut() {
@@ -159,7 +163,18 @@ impl Shard {
             connection.used_s = seconds(now);
         }
         self.mark_dirty(id);
+        self.flush_if_many(now);
         outcome.map_err(Stop::Fault)
+    }
+
+    /// Counts a handshake from its first bytes on: whoever connects and says nothing holds nobody up.
+    fn begin(&mut self, id: ConnId) {
+        if let Some(connection) = self.connection(id)
+            && let Stage::Handshaking(shaking) = &mut connection.stage
+            && !std::mem::replace(&mut shaking.begun, true)
+        {
+            self.accepting.handshakes += 1;
+        }
     }
 
     fn advance_handshake(

@@ -14,8 +14,8 @@ use hushwire_uring::{Interest, Token};
 use hushwire_wire::cell::Class;
 
 use super::connection::{CANCEL, Connection, POLL, Poll, SEND, Stage};
-use super::limits::{DISCARD_BYTES, LINGER_BYTES_MAX, LINGER_MS_MAX};
-use super::output::Flushed;
+use super::limits::{CLOSING_MAX, DISCARD_BYTES, LINGER_BYTES_MAX, LINGER_MS_MAX};
+use super::output::{Flushed, Outbox};
 use super::{Shard, ShardError};
 use crate::transport::{Alert, Blame, Fault, record_len};
 
@@ -37,7 +37,8 @@ pub(super) enum Ending {
 pub(super) struct Closing {
     socket: OwnedFd,
     poll: Poll,
-    sending: bool,
+    /// What is still to be said.
+    outbox: Outbox,
     /// The peer has finished, or has said enough.
     finished: bool,
     cancelled: bool,
@@ -51,7 +52,7 @@ impl Closing {
     }
 
     fn is_over(&self) -> bool {
-        self.poll == Poll::Idle && !self.sending
+        self.poll == Poll::Idle && !self.outbox.is_in_flight()
     }
 }
 
@@ -67,7 +68,9 @@ impl Shard {
         tracing::debug!(?ending, connection = id.index(), "a connection ends");
         self.count(&ending);
         self.engine.handle_closed(id, now);
-        if matches!(connection.stage, Stage::Handshaking(_)) {
+        if let Stage::Handshaking(shaking) = &connection.stage
+            && shaking.begun
+        {
             self.accepting.handshake_over();
         }
         self.close(connection, &ending, now)
@@ -104,36 +107,49 @@ impl Shard {
         ending: &Ending,
         now: Time,
     ) -> Result<(), ShardError> {
-        let broken = matches!(ending, Ending::Broken);
+        // Beyond the bound nobody is waited for. In a drain everybody ends at once, and nobody comes.
+        let crowded = self.closing.len() >= CLOSING_MAX && self.drain_until.is_none();
+        let broken = matches!(ending, Ending::Broken) || crowded;
         let token = connection.token(POLL);
         self.seal_goodbye(&mut connection, ending);
-        let mut sending = connection.outbox.is_in_flight();
-        if !broken && !sending {
-            let flushed = connection.outbox.flush(connection.socket.as_fd(), &mut self.output);
-            if let Flushed::Short(rest) = flushed {
-                let send = connection.token(SEND);
-                sending = self.ring.send(connection.socket.as_fd(), send, rest, 0).is_ok();
-            }
-        }
-        connection.outbox.release(&mut self.output);
         let mut closing = Closing {
             poll: connection.poll,
-            sending,
+            outbox: connection.outbox,
             finished: broken || connection.peer_closed,
             cancelled: false,
             discarded: 0,
             deadline: now.after_millis(LINGER_MS_MAX),
             socket: connection.socket,
         };
-        if !sending {
+        if broken {
+            closing.outbox.release(&mut self.output);
             // A socket that is already dead needs no goodbye.
             let _dead = sockets::shutdown_write(closing.socket.as_fd());
+            self.cancel(&mut closing, token)?;
+        } else {
+            self.say_goodbye(&mut closing, token);
         }
         Self::discard(&mut closing);
-        if broken {
-            self.cancel(&mut closing, token)?;
-        }
         self.settle(closing, token)
+    }
+
+    /// Sends on what is left to be said, in order, then ends our direction.
+    fn say_goodbye(&mut self, closing: &mut Closing, token: Token) {
+        match closing.outbox.flush(closing.socket.as_fd(), &mut self.output) {
+            Flushed::All(_) => {
+                // A socket that is already dead needs no goodbye.
+                let _dead = sockets::shutdown_write(closing.socket.as_fd());
+            }
+            Flushed::Short(rest) => {
+                let send = token.with_kind(SEND);
+                if self.ring.send(closing.socket.as_fd(), send, rest, 0).is_err() {
+                    closing.outbox.not_sent();
+                    closing.finished = true;
+                }
+            }
+            Flushed::Waiting => {}
+            Flushed::Broken => closing.finished = true,
+        }
     }
 
     /// Gives back what is pooled and seals the alert that ends the stream.
@@ -169,7 +185,7 @@ impl Shard {
 
     /// Takes the next step of closing, whatever it is.
     fn settle(&mut self, mut closing: Closing, token: Token) -> Result<(), ShardError> {
-        if closing.finished && !closing.sending {
+        if closing.finished && !closing.outbox.is_in_flight() {
             self.cancel(&mut closing, token)?;
         } else if !closing.finished && closing.poll == Poll::Idle && !closing.cancelled {
             self.ring.poll_once(closing.socket.as_fd(), token, Interest::Read)?;
@@ -193,7 +209,7 @@ impl Shard {
         if closing.poll != Poll::Idle {
             self.ring.cancel(token.with_kind(POLL), token.with_kind(CANCEL))?;
         }
-        if closing.sending {
+        if closing.outbox.is_in_flight() {
             self.ring.cancel(token.with_kind(SEND), token.with_kind(CANCEL))?;
         }
         Ok(())
@@ -228,12 +244,17 @@ impl Shard {
         self.settle(closing, token)
     }
 
-    /// The last send of a connection that is closing is done.
-    pub(super) fn sent_while_closing(&mut self, token: Token) -> Result<(), ShardError> {
+    /// A send of a connection that is closing is done.
+    pub(super) fn sent_while_closing(
+        &mut self,
+        token: Token,
+        result: std::io::Result<usize>,
+    ) -> Result<(), ShardError> {
         let Some(mut closing) = self.closing.remove(&key(token)) else { return Ok(()) };
-        closing.sending = false;
-        // A socket that is already dead needs no goodbye.
-        let _dead = sockets::shutdown_write(closing.socket.as_fd());
+        match closing.outbox.finished(result) {
+            Some(_) if !closing.cancelled => self.say_goodbye(&mut closing, token),
+            Some(_) | None => closing.finished = true,
+        }
         self.settle(closing, token)
     }
 

@@ -64,6 +64,8 @@ pub(super) enum Stage {
 pub(super) struct Handshaking {
     pub(super) tls: Handshake,
     pub(super) challenged: Option<Box<Challenged>>,
+    /// It has said something, and so counts among the handshakes under way.
+    pub(super) begun: bool,
 }
 
 /// An established record layer.

@@ -47,6 +47,8 @@ pub(crate) const SWEEP_MS: u64 = 1_000;
 
 /// Pause after a failure to accept.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 100;
+/// Connections that have ended and linger; beyond that nobody is waited for.
+pub(crate) const CLOSING_MAX: usize = 4_096;
 /// How long a connection that has ended is read from, so that its last words arrive.
 pub(crate) const LINGER_MS_MAX: u64 = 1_000;
 /// Bytes discarded in one receive.

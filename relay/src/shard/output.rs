@@ -108,6 +108,8 @@ impl Outbox {
 
     fn put_behind(&mut self, pool: &mut OutputPool) {
         if let Some(buffer) = self.sealing.take() {
+            // To size: many connections that do not read may each keep one.
+            self.behind.reserve_exact(buffer.used);
             self.behind.extend_from_slice(&buffer.bytes[..buffer.used]);
             self.behind_charge += std::mem::take(&mut self.sealing_charge);
             pool.put(buffer);
@@ -148,6 +150,11 @@ impl Outbox {
     pub(crate) fn finished(&mut self, sent: std::io::Result<usize>) -> Option<Charge> {
         let (expected, charge) = self.in_flight.take()?;
         sent.is_ok_and(|sent| sent == expected).then_some(charge)
+    }
+
+    /// The ring did not take the send that [`Flushed::Short`] asked for.
+    pub(crate) fn not_sent(&mut self) {
+        self.in_flight = None;
     }
 
     /// Gives the pooled buffer back before the connection goes.

@@ -74,9 +74,16 @@ impl Shard {
         if filled >= OUTPUT_FLUSH_BYTES {
             self.flush_one(to, now);
         }
-        if self.held_bytes >= self.limits.output_held_bytes_max
-            || self.dirty.len() >= OUTPUT_RECIPIENTS_MAX
-        {
+        if self.held_bytes >= self.limits.output_held_bytes_max {
+            self.flush(now);
+        }
+        self.flush_if_many(now);
+    }
+
+    /// Each recipient with output holds a large buffer, so not many may.
+    #[inline]
+    pub(super) fn flush_if_many(&mut self, now: Time) {
+        if self.dirty.len() >= OUTPUT_RECIPIENTS_MAX {
             self.flush(now);
         }
     }
@@ -137,6 +144,7 @@ impl Shard {
                 Flushed::Short(rest) => {
                     let token = connection.token(SEND);
                     if self.ring.send(connection.socket.as_fd(), token, rest, 0).is_err() {
+                        connection.outbox.not_sent();
                         self.end_later(id);
                     }
                     return;
@@ -215,13 +223,14 @@ impl Shard {
         result: std::io::Result<usize>,
         now: Time,
     ) -> Result<(), ShardError> {
-        let Some(id) = self.id_of(token) else { return self.sent_while_closing(token) };
+        let Some(id) = self.id_of(token) else { return self.sent_while_closing(token, result) };
         let Some(connection) = self.connection(id) else { return Ok(()) };
         match connection.outbox.finished(result) {
             Some(charge) => {
                 self.seal_due_update(id);
                 self.drained(id, charge, now);
                 self.mark_dirty(id);
+                self.flush_if_many(now);
             }
             None => self.end_later(id),
         }
