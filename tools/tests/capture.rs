@@ -30,9 +30,9 @@ fn is_cell_sized(length: usize) -> bool {
 }
 
 /// A relay that puts the proxy's address into its invites.
-fn relay_behind(proxy: &Proxy) -> RelayProcess {
+fn relay_behind(proxy: &Proxy, shards: usize) -> RelayProcess {
     let address = format!("{:?}", proxy.address());
-    let options = support::options().set("relay", "public_address", address);
+    let options = support::options().set("relay", "public_address", address).shards(shards);
     let relay = RelayProcess::start(&options).expect("the relay starts");
     proxy.forward(relay.address());
     relay
@@ -82,9 +82,18 @@ fn wait_for_ends(proxy: &mut Proxy, connections: usize) {
 
 #[tokio::test]
 async fn a_conversation_shows_sizes_of_cells_only() {
+    conversation(1).await;
+}
+
+#[tokio::test]
+async fn connections_that_change_their_shard_do_not_show_it() {
+    conversation(2).await;
+}
+
+async fn conversation(shards: usize) {
     let homes = tempfile::tempdir().expect("a directory");
     let mut proxy = Proxy::bind();
-    let relay = relay_behind(&proxy);
+    let relay = relay_behind(&proxy, shards);
     let a = enrol(&relay, &homes.path().join("a")).await;
     let b = enrol(&relay, &homes.path().join("b")).await;
     let c = enrol(&relay, &homes.path().join("c")).await;
@@ -142,7 +151,7 @@ fn introduced(relay: &RelayProcess, proxy: &Proxy) -> Device {
 #[test]
 fn the_relays_key_updates_look_like_cells() {
     let mut proxy = Proxy::bind();
-    let relay = relay_behind(&proxy);
+    let relay = relay_behind(&proxy, 1);
     let mut device = introduced(&relay, &proxy);
     for round in 0..3 {
         // Asks for an update of the relay's keys as well (RFC 8446 §4.6.3).
@@ -185,7 +194,7 @@ fn the_relays_errors_and_alerts_look_like_cells() {
     ];
     for (what, mistake) in mistakes {
         let mut proxy = Proxy::bind();
-        let relay = relay_behind(&proxy);
+        let relay = relay_behind(&proxy, 1);
         let mut device = introduced(&relay, &proxy);
         mistake(&mut device);
         last_records(&mut device.raw);
