@@ -7,84 +7,34 @@ mod clock;
 mod event;
 mod lock;
 mod pairing;
+mod requests;
 mod state;
 mod stream;
 mod task;
+mod types;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hushwire_wire::code::Invite;
-use hushwire_wire::control::{CoverMode, ErrorCode, Request};
+use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 pub use event::{Event, Events};
 pub use pairing::{PairingOffer, PairingOptions, PendingPair};
 pub use stream::{StreamReader, StreamWriter};
+pub use types::{Delivery, Message, Options, PeerInfo, Receipt};
 
 use crate::error::Error;
 use crate::io::{CellStream, Connector};
 use crate::keystore::{Keystore, Relay};
-use crate::link::{Answer, Link, LinkError};
+use crate::link::{Link, LinkError};
 use clock::moment;
 use limits::CLOSE_MS_MAX;
 use lock::Lock;
 use state::{Ending, Pushed, State};
 use task::Dialer;
-
-/// What a client says of itself.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Software and version, told to the relay; at most 32 bytes. Default: `hushwire/` and this crate's version.
-    pub software: String,
-    /// A name for people, taken by the relay on enrolment; at most 64 bytes. Default: none.
-    pub name: Option<String>,
-    /// Cover asked for. Default: off.
-    pub cover: CoverMode,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            software: concat!("hushwire/", env!("CARGO_PKG_VERSION")).into(),
-            name: None,
-            cover: CoverMode::Off,
-        }
-    }
-}
-
-/// A message from a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who sent it.
-    pub peer: DeviceId,
-    /// What it says.
-    pub bytes: Vec<u8>,
-}
-
-/// The peer's application has taken a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The peer.
-    pub peer: DeviceId,
-    /// Number of the message among those this client has sent to the peer.
-    pub number: u64,
-}
-
-/// A peer, as the client sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// Its pinned identity.
-    pub device: DeviceId,
-    /// What the user calls it.
-    pub name: String,
-    /// Whether a session with it is up.
-    pub is_up: bool,
-}
 
 /// A device's connection to its relay and its conversations with its peers.
 ///
@@ -151,19 +101,6 @@ impl Drop for Last {
         self.0.wake();
         self.0.work.notify_one();
         self.0.closed.notify_one();
-    }
-}
-
-/// A message on its way: resolves when the peer's application has taken it. Dropping it changes nothing for the
-/// message.
-#[derive(Debug)]
-pub struct Delivery(oneshot::Receiver<Result<Receipt, Error>>);
-
-impl Future for Delivery {
-    type Output = Result<Receipt, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|sent| sent.unwrap_or(Err(Error::Closed)))
     }
 }
 
@@ -387,106 +324,24 @@ impl Client {
         }
         peers
     }
-
-    /// Forgets a peer: its pin, the pair key, the session, and, at the relay, its right to send to this device. What
-    /// waits for it fails with [`Error::Unpaired`].
-    ///
-    /// # Errors
-    /// [`Error::NotPaired`]; where the relay did not take the grant back, why: the peer is forgotten all the same, and
-    /// [`Client::ungrant`] does the rest.
-    pub async fn unpair(&self, peer: DeviceId) -> Result<(), Error> {
-        {
-            let mut state = self.shared.state.lock();
-            if state.keystore.peer(&peer).is_none() {
-                return Err(Error::NotPaired(peer));
-            }
-            state.keystore.remove_peer(&peer)?;
-            state.forget_peer(peer);
-        }
-        self.shared.wake();
-        self.ungrant(peer).await
-    }
-
-    /// Lets a device send to this one; part of every pairing.
-    ///
-    /// # Errors
-    /// [`Error::Disconnected`], [`Error::NoAnswer`], or the relay's refusal.
-    pub async fn grant(&self, device: DeviceId) -> Result<(), Error> {
-        self.request(Request::Grant { device }).await.map(drop)
-    }
-
-    /// Takes back what [`Client::grant`] gave.
-    ///
-    /// # Errors
-    /// As for [`Client::grant`].
-    pub async fn ungrant(&self, device: DeviceId) -> Result<(), Error> {
-        self.request(Request::Ungrant { device }).await.map(drop)
-    }
-
-    /// Gives this device another name at the relay, at most 64 bytes.
-    ///
-    /// # Errors
-    /// As for [`Client::grant`].
-    pub async fn rename(&self, name: &str) -> Result<(), Error> {
-        let request = Request::Rename { device: self.device(), name: name.into() };
-        self.request(request).await.map(drop)
-    }
-
-    /// The relay's clock, milliseconds since 1970-01-01 UTC.
-    ///
-    /// # Errors
-    /// As for [`Client::grant`].
-    pub async fn relay_clock(&self) -> Result<u64, Error> {
-        match self.request(Request::Ping).await? {
-            Answer::Clock { unix_ms } => Ok(unix_ms),
-            Answer::Done | Answer::Met { .. } | Answer::Refused { .. } | Answer::None => {
-                Err(Error::NoAnswer)
-            }
-        }
-    }
-
-    async fn request(&self, request: Request) -> Result<Answer, Error> {
-        let answer = {
-            let mut state = self.shared.state.lock();
-            if let Some(ending) = &state.ended {
-                return Err(ending.error());
-            }
-            state.request(request).ok_or(Error::Disconnected)?
-        };
-        self.shared.work.notify_one();
-        match answer.await {
-            Ok(Answer::Refused { code, sentence, wait }) => {
-                Err(Error::Refused { code, sentence, wait })
-            }
-            Ok(Answer::None) | Err(_) => Err(Error::NoAnswer),
-            Ok(answer) => Ok(answer),
-        }
-    }
-
-    /// Unix seconds, for the keystore.
-    fn now_s() -> u64 {
-        moment().unix_ns / 1_000_000_000
-    }
 }
 
 /// What a refusal of HELLO means.
 fn admission(error: Error, enrolling: bool) -> Error {
-    match error {
-        Error::Link(LinkError::Refused { code, sentence, wait }) => match code {
-            ErrorCode::Unauthenticated | ErrorCode::Expired | ErrorCode::Conflict if enrolling => {
-                Error::InviteRefused(sentence)
-            }
-            ErrorCode::Unauthenticated | ErrorCode::Forbidden => Error::NotAdmitted(sentence),
-            ErrorCode::Malformed
-            | ErrorCode::UnknownDevice
-            | ErrorCode::Busy
-            | ErrorCode::RateLimited
-            | ErrorCode::TooLarge
-            | ErrorCode::Expired
-            | ErrorCode::Conflict
-            | ErrorCode::Unsupported
-            | ErrorCode::Draining => Error::Link(LinkError::Refused { code, sentence, wait }),
-        },
-        other => other,
+    let Error::Link(LinkError::Refused { code, sentence, wait }) = error else { return error };
+    match code {
+        ErrorCode::Unauthenticated | ErrorCode::Expired | ErrorCode::Conflict if enrolling => {
+            Error::InviteRefused(sentence)
+        }
+        ErrorCode::Unauthenticated | ErrorCode::Forbidden => Error::NotAdmitted(sentence),
+        ErrorCode::Malformed
+        | ErrorCode::UnknownDevice
+        | ErrorCode::Busy
+        | ErrorCode::RateLimited
+        | ErrorCode::TooLarge
+        | ErrorCode::Expired
+        | ErrorCode::Conflict
+        | ErrorCode::Unsupported
+        | ErrorCode::Draining => Error::Link(LinkError::Refused { code, sentence, wait }),
     }
 }

@@ -47,11 +47,13 @@ fn exchange(seed: u64, weather: Weather, count: u64, trouble: impl Fn(&mut World
             }
         }
         let delivered = |end: usize| {
-            let delivered = world.ends[end].events.iter().filter_map(|event| match event {
-                Event::Delivered { from, to } => Some(to.0 - from.0),
-                _ => None,
-            });
-            delivered.sum::<u64>()
+            let mut sum = 0;
+            for event in &world.ends[end].events {
+                if let Event::Delivered { from, to } = event {
+                    sum += to.0 - from.0;
+                }
+            }
+            sum
         };
         taken == [count; 2] && delivered(0) == count && delivered(1) == count
     });

@@ -86,6 +86,15 @@ async fn a_dropped_writer_is_an_error_and_not_an_end() {
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
 
+/// Stops the relay and starts it again at the same address.
+fn restart(relay: TestRelay) -> TestRelay {
+    let TestRelay { relay, directory } = relay;
+    let port = relay.address().port();
+    relay.stop();
+    relay.wait().expect("a clean end");
+    TestRelay { relay: relay::start_at(&directory, port, 1, ""), directory }
+}
+
 #[tokio::test]
 async fn messages_survive_a_relay_that_starts_anew() {
     let mut relay = TestRelay::start(1, "");
@@ -101,7 +110,7 @@ async fn messages_survive_a_relay_that_starts_anew() {
                 bob.receive().await.expect("first").bytes,
                 0_u32.to_le_bytes().repeat(1_000)
             );
-            relay = relay.restart(1, "");
+            relay = restart(relay);
         }
     }
     in_time(async {

@@ -1,6 +1,7 @@
 //! Pairing over the relay: the two state machines of [`crate::pairing`] with a rendezvous, time and patience.
 
-use std::sync::Arc;
+mod partner;
+
 use std::time::Duration;
 
 use hushwire_wire::code::{CodeError, PairCode, RelayAddress, Trust};
@@ -10,10 +11,10 @@ use hushwire_wire::limits::PAIR_TTL_S_MAX;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Client;
 use super::clock::moment;
 use super::limits::{PAIRING_QUEUE_MAX, PAIRING_RESEND_MS, PAIRING_TRIES_MAX, PAIRINGS_MAX};
 use super::state::PairingInput;
-use super::{Client, Shared};
 use crate::error::Error;
 use crate::keystore::{Relay, RelayTrust};
 use crate::link::Answer;
@@ -21,6 +22,7 @@ use crate::pairing::{AwaitAnswer, AwaitReveal, Carrier, Join, Offer, Qr, Sas, Te
 use crate::suite::handshake::Refused;
 use crate::suite::limits::HANDSHAKE_MS_MAX;
 use crate::suite::random::OsRandom;
+use partner::{Partner, Registered, Route};
 
 const RESEND: Duration = Duration::from_millis(PAIRING_RESEND_MS);
 const PATIENCE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -39,84 +41,6 @@ pub struct PairingOptions {
 impl Default for PairingOptions {
     fn default() -> Self {
         Self { ttl: Duration::from_secs(u64::from(PAIR_TTL_S_MAX)), terms: Terms::default() }
-    }
-}
-
-/// A place in the client's state that is given back on drop.
-#[derive(Debug)]
-enum Route {
-    Rendezvous([u8; 16]),
-    Partner(DeviceId),
-}
-
-#[derive(Debug)]
-struct Registered {
-    shared: Arc<Shared>,
-    route: Route,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        match &self.route {
-            Route::Rendezvous(tag) => {
-                state.rendezvous.remove(tag);
-            }
-            Route::Partner(device) => {
-                state.partners.remove(device);
-            }
-        }
-    }
-}
-
-/// The cells to and from one device of a pairing.
-#[derive(Debug)]
-struct Partner {
-    device: DeviceId,
-    inputs: mpsc::Receiver<PairingInput>,
-    registered: Registered,
-}
-
-impl Partner {
-    fn new(shared: &Arc<Shared>, device: DeviceId) -> Result<Self, Error> {
-        let (sender, inputs) = mpsc::channel(PAIRING_QUEUE_MAX);
-        let mut state = shared.state.lock();
-        if let Some(ending) = &state.ended {
-            return Err(ending.error());
-        }
-        if state.partners.len() >= PAIRINGS_MAX {
-            return Err(Error::Disconnected);
-        }
-        state.partners.insert(device, sender);
-        drop(state);
-        let registered = Registered { shared: shared.clone(), route: Route::Partner(device) };
-        Ok(Self { device, inputs, registered })
-    }
-
-    fn send(&self, body: &[u8]) {
-        let shared = &self.registered.shared;
-        shared.state.lock().send_pairing(self.device, body.to_vec());
-        shared.work.notify_one();
-    }
-
-    /// The next body, `last` being sent again where it was not delivered or, with `again`, where no answer comes.
-    /// `None` once the time is over.
-    async fn body(&mut self, last: &[u8], mut again: u32, end: Instant) -> Option<Vec<u8>> {
-        let mut resend_at = Instant::now() + RESEND;
-        loop {
-            tokio::select! {
-                input = self.inputs.recv() => match input? {
-                    PairingInput::Body(body) => return Some(body),
-                    PairingInput::Undeliverable => resend_at = Instant::now() + SOON,
-                },
-                () = tokio::time::sleep_until(resend_at), if again > 0 && !last.is_empty() => {
-                    again -= 1;
-                    resend_at = Instant::now() + RESEND;
-                    self.send(last);
-                }
-                () = tokio::time::sleep_until(end) => return None,
-            }
-        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Everything a client knows, under its lock: the link, a conversation for each peer, and who waits for what.
 
+mod hearing;
+mod turning;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::task::Waker;
 use std::time::Instant;
 
-use hushwire_wire::cell::{Class, HEADER_LEN};
+use hushwire_wire::cell::Class;
 use hushwire_wire::control::{Request, RequestId};
 use hushwire_wire::id::DeviceId;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -13,12 +16,10 @@ use super::Receipt;
 use super::clock::moment;
 use super::event::Event;
 use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
-use crate::conversation::{
-    self, Conversation, MessageNumber, Moment, PeerKeys, PushError, StreamId,
-};
+use crate::conversation::{Conversation, MessageNumber, Moment, PeerKeys, PushError, StreamId};
 use crate::error::Error;
 use crate::keystore::Keystore;
-use crate::link::{Answer, Goaway, Input, Link, LinkError, Origin};
+use crate::link::{Answer, Link};
 use crate::suite::frames::ConnectionSalt;
 use crate::suite::limits::HANDSHAKES_PENDING_MAX;
 use crate::suite::random::OsRandom;
@@ -315,250 +316,12 @@ impl State {
         }
         self.rendezvous.clear();
         self.partners.clear();
-        for (_, wakers) in &mut self.streams {
+        for wakers in self.streams.values_mut() {
             self.wakers.extend(wakers.reader.take());
             self.wakers.extend(wakers.writer.take());
         }
         self.signals = Signals { messages: true, incoming: true, room: true };
         self.ended = Some(ending);
-    }
-
-    /// A cell has come, to be opened in place. Returns the relay's farewell, if it is that.
-    pub(super) fn handle_cell(
-        &mut self,
-        cell: &mut [u8],
-        moment: Moment,
-    ) -> Result<Option<Goaway>, LinkError> {
-        let Some(link) = &mut self.link else { return Ok(None) };
-        match link.handle_cell(cell, moment.now)? {
-            Input::Nothing => {}
-            Input::Body { peer } => self.handle_body(peer, &mut cell[HEADER_LEN..], moment),
-            Input::Answer { id, answer } => {
-                if let Some(asker) = self.answers.remove(&id) {
-                    let _gone = asker.send(answer);
-                }
-            }
-            Input::Joined { tag, device } => {
-                if let Some(offer) = self.rendezvous.get(&tag) {
-                    let _full = offer.try_send(device);
-                }
-            }
-            Input::Undeliverable(undeliverable) => {
-                let peer = undeliverable.peer;
-                match undeliverable.origin {
-                    Origin::Conversation(id) => {
-                        self.with(peer, |conversation, random| {
-                            let reason = undeliverable.reason;
-                            conversation.handle_undeliverable(id, reason, moment, random);
-                        });
-                    }
-                    Origin::Pairing => {
-                        if let Some(partner) = self.partners.get(&peer) {
-                            let _full = partner.try_send(PairingInput::Undeliverable);
-                        }
-                    }
-                }
-            }
-            Input::Goaway(goaway) => return Ok(Some(goaway)),
-        }
-        Ok(None)
-    }
-
-    fn handle_body(&mut self, peer: DeviceId, body: &mut [u8], moment: Moment) {
-        if let Some(partner) = self.partners.get(&peer) {
-            let _full = partner.try_send(PairingInput::Body(body.to_vec()));
-        }
-        let may_begin = self.may_begin_for(peer);
-        let Some(known) = self.peers.get_mut(&peer) else { return };
-        let identity = self.keystore.identity();
-        known.conversation.handle_body(body, identity, moment, may_begin, &mut self.random);
-        self.touch(peer);
-        self.events_of(peer);
-    }
-
-    /// Counting all peers is for handshakes only: a session that is up needs none.
-    fn may_begin_for(&self, peer: DeviceId) -> bool {
-        self.peers.get(&peer).is_some_and(|peer| peer.conversation.is_up()) || self.may_begin()
-    }
-
-    fn events_of(&mut self, device: DeviceId) {
-        let Some(peer) = self.peers.get_mut(&device) else { return };
-        let mut told = Vec::new();
-        while let Some(event) = peer.conversation.poll_event() {
-            told.push(event);
-        }
-        for event in told {
-            self.on_event(device, event);
-        }
-    }
-
-    fn on_event(&mut self, peer: DeviceId, event: conversation::Event) {
-        use conversation::Event as Heard;
-        match event {
-            Heard::HandshakeBegins { time_ns } => {
-                let stored = self.keystore.record_sent(&peer, time_ns);
-                self.check_stored(stored);
-            }
-            Heard::HandshakeEnded(established) => {
-                let stored = self.keystore.record_handshake(&established);
-                self.check_stored(stored);
-            }
-            Heard::SessionUp => {
-                self.signals.room = true;
-                self.tell(Event::PeerUp { peer });
-            }
-            Heard::SessionLost => self.tell(Event::PeerDown { peer }),
-            Heard::MessageReady => {
-                self.signals.messages = true;
-                if !self.ready.contains(&peer) {
-                    self.ready.push_back(peer);
-                }
-            }
-            Heard::Delivered { from, to } => {
-                self.signals.room = true;
-                for number in (from.0..to.0).map(MessageNumber) {
-                    if let Some(waiting) = self.deliveries.remove(&(peer, number)) {
-                        let _gone = waiting.send(Ok(Receipt { peer, number: number.0 }));
-                    }
-                }
-            }
-            Heard::Rejected { message, reason } => {
-                if let Some(waiting) = self.deliveries.remove(&(peer, message)) {
-                    let _gone = waiting.send(Err(Error::Rejected(reason)));
-                }
-            }
-            Heard::Lost { count } => self.tell(Event::MessagesLost { peer, count }),
-            Heard::StreamIncoming => {
-                self.signals.incoming = true;
-                if !self.incoming.contains(&peer) {
-                    self.incoming.push_back(peer);
-                }
-            }
-            Heard::StreamChanged(id) => {
-                self.signals.room = true;
-                if let Some(wakers) = self.streams.get_mut(&(peer, id)) {
-                    self.wakers.extend(wakers.reader.take());
-                    self.wakers.extend(wakers.writer.take());
-                }
-            }
-            Heard::PeerAway { reason } => self.tell(Event::PeerAway { peer, reason }),
-        }
-    }
-
-    fn check_stored(&self, stored: Result<(), crate::keystore::KeystoreError>) {
-        if let Err(error) = stored {
-            self.tell(Event::KeystoreFailed { why: error.to_string() });
-        }
-    }
-
-    /// One turn: does what is due and appends the cells that may go, up to `room` bytes.
-    pub(super) fn turn(
-        &mut self,
-        moment: Moment,
-        room: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), LinkError> {
-        while let Some(&(at, device)) = self.timers.first()
-            && at <= moment.now
-        {
-            self.timers.pop_first();
-            if let Some(peer) = self.peers.get_mut(&device) {
-                peer.timer = None;
-            }
-            self.touch(device);
-        }
-        let Some(link) = &mut self.link else { return Ok(()) };
-        while let Some(id) = link.handle_timeout(moment.now)? {
-            if let Some(asker) = self.answers.remove(&id) {
-                let _gone = asker.send(Answer::None);
-            }
-        }
-        while out.len() < room && link.poll_cell(moment.now, &mut self.random, out) {}
-        while out.len() < room
-            && let Some((peer, body)) = self.pairing_out.pop_front()
-        {
-            let start = out.len();
-            out.resize(start + HEADER_LEN, 0);
-            out.extend_from_slice(&body);
-            link.stamp(&mut out[start..], 0, peer, Origin::Pairing, moment.now);
-        }
-        self.turn_conversations(moment, room, out);
-        Ok(())
-    }
-
-    /// One cell of each peer in turn.
-    fn turn_conversations(&mut self, moment: Moment, room: usize, out: &mut Vec<u8>) {
-        let mut fresh = self.dirty.len();
-        while let Some(device) = self.dirty.pop_front() {
-            let may_begin = self.may_begin_for(device);
-            let (Some(peer), Some(link)) = (self.peers.get_mut(&device), &mut self.link) else {
-                continue;
-            };
-            let conversation = &mut peer.conversation;
-            if fresh > 0 {
-                fresh -= 1;
-                let identity = self.keystore.identity();
-                conversation.handle_timeout(identity, moment, may_begin, &mut self.random);
-            }
-            if out.len() + Class::C7.cell_len() > room || link.ready_at(moment.now).is_some() {
-                self.dirty.push_front(device);
-                return;
-            }
-            let start = out.len();
-            match conversation.poll_cell(moment, &mut self.random, out) {
-                Some(transmit) => {
-                    let origin = Origin::Conversation(transmit.id);
-                    link.stamp(&mut out[start..], transmit.lane, device, origin, moment.now);
-                    self.dirty.push_back(device);
-                    self.events_of(device);
-                }
-                None => {
-                    self.events_of(device);
-                    self.set_timer(device, moment);
-                }
-            }
-        }
-    }
-
-    fn set_timer(&mut self, device: DeviceId, moment: Moment) {
-        let Some(peer) = self.peers.get_mut(&device) else { return };
-        let next = peer.conversation.next_timeout(moment);
-        if next != peer.timer {
-            if let Some(at) = peer.timer {
-                self.timers.remove(&(at, device));
-            }
-            peer.timer = next;
-            if let Some(at) = next {
-                self.timers.insert((at, device));
-            }
-        }
-    }
-
-    /// Whether the last turn left cells unmade for want of room.
-    pub(super) fn has_more(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// Whether the client may end now that it is to: every peer knows what was taken here.
-    pub(super) fn may_close(&self, now: Instant) -> bool {
-        self.closing
-            && self.dirty.is_empty()
-            && !self.peers.values().any(|peer| peer.conversation.owes(now))
-    }
-
-    /// When the next turn is due even if nothing happens.
-    pub(super) fn next_turn(&self, moment: Moment) -> Option<Instant> {
-        let link = self.link.as_ref()?;
-        let mut next = link.next_timeout();
-        if let Some((at, _)) = self.timers.first() {
-            next = next.min(*at);
-        }
-        if !self.dirty.is_empty()
-            && let Some(at) = link.ready_at(moment.now)
-        {
-            next = next.min(at);
-        }
-        Some(next)
     }
 
     /// Those to be woken once the lock is released.

@@ -15,6 +15,61 @@ use crate::error::Error;
 
 /// Writes a stream to a peer.
 ///
+/// ```
+/// # use std::time::Duration;
+/// # use hushwire::client::{Options, PairingOptions};
+/// # use hushwire::identity::Identity;
+/// # use hushwire::keystore::Keystore;
+/// # use hushwire::pairing::Link;
+/// # use hushwire::suite::random::OsRandom;
+/// # use hushwire::Client;
+/// # use hushwire_wire::code::Invite;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # async fn enroll(path: &std::path::Path, invite: &str) -> Result<Client, Box<dyn std::error::Error>> {
+/// #     let keystore = Keystore::create(path, Identity::generate(&mut OsRandom))?;
+/// #     Ok(Client::enroll(keystore, &Invite::from_text(invite)?, Options::default()).await?)
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path();
+/// # let text = format!(
+/// #     "[listen]\naddress = \"127.0.0.1:0\"\n[relay]\ndata_dir = \"{0}/relay\"\nshards = 1\n\
+/// #      [limits]\nconnections_max = 64\nunauthenticated_connections_max = 32\nhandshakes_in_progress_max = 16\n\
+/// #      [control]\nlisten = \"127.0.0.1:0\"\nadmin_socket = \"{0}/admin.sock\"",
+/// #     path.display()
+/// # );
+/// # let config = hushwire_relay::config::check(&text, "example.toml".as_ref()).expect("no typo");
+/// # let relay = hushwire_relay::daemon::Relay::start(config)?;
+/// # let invites = [relay.invite(Duration::from_secs(60))?, relay.invite(Duration::from_secs(60))?];
+/// # let [alice_invite, bob_invite] = invites;
+/// # let alice = enroll(&path.join("alice"), &alice_invite).await?;
+/// # let bob = enroll(&path.join("bob"), &bob_invite).await?;
+/// # let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await?;
+/// # let link = offer.link();
+/// # let (at_alice, at_bob) = tokio::join!(offer.wait(), bob.join_pairing::<Link>(&link));
+/// # let (confirmed, also) = tokio::join!(at_alice?.confirm("bob"), at_bob?.confirm("alice"));
+/// # (confirmed?, also?);
+/// let send = async {
+///     let mut writer = alice.open_stream(bob.device()).await?;
+///     writer.write_all(&[7; 100_000]).await?;
+///     // The end, and the certainty that it was read.
+///     writer.shutdown().await?;
+///     Ok::<_, Box<dyn std::error::Error>>(())
+/// };
+/// let receive = async {
+///     let mut bytes = Vec::new();
+///     bob.accept_stream().await?.read_to_end(&mut bytes).await?;
+///     Ok::<_, Box<dyn std::error::Error>>(bytes.len())
+/// };
+/// let (sent, received) = tokio::join!(send, receive);
+/// sent?;
+/// assert_eq!(received?, 100_000);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// `flush` returns at once: what is written is on its way. `shutdown` writes the end and waits until the peer's
 /// application has read all of it; after that nothing can be lost. Dropped before `shutdown` was begun, the stream is
 /// abandoned, and its reader gets an error instead of an end.
@@ -127,10 +182,9 @@ impl AsyncRead for StreamReader {
         });
         match read {
             Err(error) => {
-                let kind = match &error {
-                    Error::Stream(StreamError::Closed) => io::ErrorKind::BrokenPipe,
-                    _ => io::ErrorKind::UnexpectedEof,
-                };
+                let closed = matches!(error, Error::Stream(StreamError::Closed));
+                let kind =
+                    if closed { io::ErrorKind::BrokenPipe } else { io::ErrorKind::UnexpectedEof };
                 Poll::Ready(Err(failed(kind, error)))
             }
             Ok(StreamRead::Nothing) => {

@@ -39,6 +39,8 @@ pub(super) struct Flight {
     cells: VecDeque<SentCell>,
     /// The peer's count once all cells have arrived.
     sent: u64,
+    /// Sizes of all cells ever sent: the peer's count is never higher.
+    ever: u64,
     /// The peer's count, as far as it has told.
     arrived: u64,
     window: usize,
@@ -55,6 +57,7 @@ impl Flight {
         Self {
             cells: VecDeque::new(),
             sent: 0,
+            ever: 0,
             arrived: 0,
             window: FLIGHT_BYTES_START,
             halved_at: CellId(0),
@@ -86,8 +89,8 @@ impl Flight {
 
     pub(super) fn on_sent(&mut self, id: CellId, class: Class, items: Vec<Item>, now: Instant) {
         let bytes = class.cell_len() as u64;
-        // The peer may have told a count near the last number.
-        self.sent = self.sent.saturating_add(bytes);
+        self.sent += bytes;
+        self.ever += bytes;
         self.cells.push_back(SentCell { id, end: self.sent, bytes, items });
         if self.stall_at.is_none() {
             self.stall_at = Some(now + self.patience());
@@ -101,7 +104,7 @@ impl Flight {
 
     /// The peer's count has come, as the limit of WINDOW 0.
     pub(super) fn on_credit(&mut self, limit: u64, now: Instant) {
-        let arrived = limit.saturating_sub(SESSION_WINDOW_BYTES);
+        let arrived = limit.saturating_sub(SESSION_WINDOW_BYTES).min(self.ever);
         if arrived <= self.arrived {
             return;
         }
@@ -221,9 +224,14 @@ mod tests {
         assert!(flight.is_empty());
         assert_eq!(flight.room(later), FLIGHT_BYTES_START / 2 + 32_768);
         for round in 1..20 {
+            for cell in 0..2 {
+                flight.on_sent(CellId(2 + 2 * round + cell), Class::C7, item(0), later);
+            }
             flight.on_credit(SESSION_WINDOW_BYTES + (2 + 2 * round) * 32_768, later);
         }
         assert_eq!(flight.room(later), FLIGHT_BYTES_MAX);
+        flight.on_credit(u64::MAX, later);
+        assert_eq!(flight.room(later), FLIGHT_BYTES_MAX, "no more arrives than was sent");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::limits::{
     ACK_DELAY_MS, ACK_STEP_MESSAGES, GAPS_MAX, INBOX_BYTES_MAX, MESSAGE_BYTES_MAX,
-    MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX, PIECES_MAX,
+    MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX, PIECES_MAX, SEQUENCE_MAX,
 };
 use super::outbox::CONVERSATION;
 use crate::suite::frame_types::{Ack, AckRange, AckRanges, Data, Frame};
@@ -71,7 +71,8 @@ impl Inbox {
         first_held: u64,
         next: u64,
     ) -> Result<Option<(u64, u64)>, Violation> {
-        if slot == 0 || *conversation != CONVERSATION || first_held > next {
+        let counted = first_held <= next && next <= SEQUENCE_MAX;
+        if slot == 0 || *conversation != CONVERSATION || !counted {
             return Err(Violation);
         }
         let known = self.log.is_some_and(|log| log.incarnation == incarnation);
@@ -122,7 +123,7 @@ impl Inbox {
         if !self.is_open(slot) || to <= self.next {
             return Ok(None);
         }
-        if self.gaps.len() >= GAPS_MAX {
+        if self.gaps.len() >= GAPS_MAX || to > SEQUENCE_MAX {
             return Err(Violation);
         }
         let from = from.max(self.next);
@@ -152,8 +153,7 @@ impl Inbox {
         if !self.is_open(data.slot) {
             return Ok(false);
         }
-        // Behind the last number there is none for `next`.
-        if data.total as usize > MESSAGE_BYTES_MAX || data.sequence == u64::MAX {
+        if data.total as usize > MESSAGE_BYTES_MAX {
             return Err(Violation);
         }
         let ahead = data.sequence.checked_sub(self.next);
@@ -312,17 +312,21 @@ mod tests {
     use crate::suite::random::OsRandom;
 
     #[test]
-    fn the_last_number_is_nobodys() {
+    fn a_log_whose_numbers_end_is_refused() {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
         let now = Instant::now();
         let (mut inbox, mut random) = (Inbox::default(), OsRandom);
         let data =
             |sequence| Data { slot: 1, sequence, offset: 0, total: 1, expiry_s: None, bytes: b"x" };
-        let last = u64::MAX;
+        for last in [SEQUENCE_MAX + 1, u64::MAX] {
+            let opened = inbox.on_open(1, &CONVERSATION, 7, last - 1, last);
+            assert_eq!(opened, Err(Violation), "{last}");
+        }
+        let last = SEQUENCE_MAX;
         assert_eq!(inbox.on_open(1, &CONVERSATION, 7, last - 1, last), Ok(None));
         assert_eq!(inbox.on_data(&data(last - 1), now, &mut random), Ok(true));
         assert_eq!(inbox.take(now, &mut random), Some(b"x".to_vec()));
-        assert_eq!(inbox.on_data(&data(last), now, &mut random), Err(Violation));
+        assert_eq!(inbox.on_data(&data(u64::MAX), now, &mut random), Ok(false));
         assert_eq!(inbox.take(now, &mut random), None);
     }
 }

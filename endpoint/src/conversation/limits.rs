@@ -32,6 +32,8 @@ pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 pub const INBOX_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 2 * MESSAGES_AHEAD_BYTES_MAX;
 /// Messages taken after which the sender is told at once.
 pub const ACK_STEP_MESSAGES: u64 = 128;
+/// No honest log reaches this sequence number, and sums with it do not overflow.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
 /// Pieces of a message that may lie apart while it is put together.
 pub const PIECES_MAX: usize = 1_024;
 /// Runs of messages that will never come and are remembered.

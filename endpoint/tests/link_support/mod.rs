@@ -216,9 +216,9 @@ impl World {
         let jitter =
             if self.weather.jitter_ms == 0 { 0 } else { self.dice.below(self.weather.jitter_ms) };
         let mut at = self.now + Duration::from_millis(1 + jitter);
-        if self.weather.bytes_per_ms > 0 {
-            let micros = (body.len() * 1_000 / self.weather.bytes_per_ms) as u64;
-            let free = self.ends[to].queue_free_at.max(self.now) + Duration::from_micros(micros);
+        if let Some(micros) = (body.len() * 1_000).checked_div(self.weather.bytes_per_ms) {
+            let micros = Duration::from_micros(micros as u64);
+            let free = self.ends[to].queue_free_at.max(self.now) + micros;
             self.ends[to].queue_free_at = free;
             at = at.max(free);
         }

@@ -25,15 +25,6 @@ impl TestRelay {
         Self { relay, directory }
     }
 
-    /// Stops the relay and starts it again at the same address.
-    pub(crate) fn restart(self, shards: u32, limits: &str) -> Self {
-        let port = self.relay.address().port();
-        self.relay.stop();
-        self.relay.wait().expect("a clean end");
-        let relay = start_at(&self.directory, port, shards, limits);
-        Self { relay, directory: self.directory }
-    }
-
     pub(crate) fn invite(&self) -> Invite {
         let text = self.relay.invite(Duration::from_secs(600)).expect("an invite");
         Invite::from_text(&text).expect("a well-formed invite")
@@ -51,7 +42,7 @@ impl TestRelay {
     }
 }
 
-fn start_at(directory: &TempDir, port: u16, shards: u32, limits: &str) -> Relay {
+pub(crate) fn start_at(directory: &TempDir, port: u16, shards: u32, limits: &str) -> Relay {
     let path = directory.path().display();
     let text = format!(
         r#"

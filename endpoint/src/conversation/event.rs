@@ -1,0 +1,88 @@
+//! What a conversation says to whoever holds it.
+
+use hushwire_wire::control::Undelivered;
+
+use super::StreamId;
+use crate::link::CellId;
+use crate::suite::handshake::Established;
+
+/// Number of a message among those given to one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageNumber(pub u64);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A handshake begins: its time, unix nanoseconds, must be on disk before the next cell is polled.
+    HandshakeBegins {
+        /// The time in HS1.
+        time_ns: u64,
+    },
+    /// A handshake ended: to be remembered on disk.
+    HandshakeEnded(Box<Established>),
+    /// A session is up that has nothing to do with an earlier one.
+    SessionUp,
+    /// The session ended, and its streams with it.
+    SessionLost,
+    /// [`Conversation::take_message`] has something.
+    MessageReady,
+    /// The peer's application has taken these messages, the last one excluded.
+    Delivered {
+        /// First.
+        from: MessageNumber,
+        /// One past the last.
+        to: MessageNumber,
+    },
+    /// The peer refuses a message.
+    Rejected {
+        /// Which.
+        message: MessageNumber,
+        /// Why, in the peer's words.
+        reason: u16,
+    },
+    /// Messages of the peer that will never come.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+    /// [`Conversation::accept_stream`] has something.
+    StreamIncoming,
+    /// A stream can be read or written again, or has failed.
+    StreamChanged(StreamId),
+    /// The peer cannot be reached at present; this end tries again by itself.
+    PeerAway {
+        /// The relay's reason.
+        reason: Undelivered,
+    },
+}
+
+/// A message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// Longer than 16 MiB; use a stream.
+    #[error("a message of {0} bytes is too large: at most 16 MiB, send it as a stream")]
+    TooLarge(usize),
+    /// The peer has not taken enough of what it was sent.
+    #[error("too many messages wait for this peer")]
+    Full,
+}
+
+/// What reading a stream found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRead {
+    /// So many bytes were copied.
+    Bytes(usize),
+    /// The end that the writer meant.
+    End,
+    /// Nothing yet.
+    Nothing,
+}
+
+/// A cell that was made: its header is still to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The lane it belongs to.
+    pub lane: u32,
+    /// Its number, for [`Conversation::handle_undeliverable`].
+    pub id: CellId,
+}
