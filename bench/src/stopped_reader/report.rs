@@ -10,6 +10,10 @@ use crate::statistics::{median, spread};
 /// The bar: how far the throughput of the other pairs may change.
 const CHANGE_BAR: f64 = 0.10;
 
+/// Share of its processor that the relay should have used: below, the generator or other work on the
+/// machine decided the throughput.
+const BUSY_MIN: f64 = 0.90;
+
 fn of(slices: &[Slice], state: State, value: impl Fn(&Slice) -> f64) -> Vec<f64> {
     slices.iter().filter(|slice| slice.state == state).map(value).collect()
 }
@@ -22,13 +26,14 @@ fn cost(slice: &Slice) -> f64 {
     slice.outcome.cpu_us_per_cell()
 }
 
-/// Stopped against reading: of the medians, and the least and greatest of single rounds.
+/// Stopped against reading, round by round, as other work on the machine comes and goes over minutes: the
+/// median, the least and the greatest.
 fn ratio(slices: &[Slice], value: fn(&Slice) -> f64) -> Option<(f64, f64, f64)> {
     let reading = of(slices, State::Reading, value);
     let stopped = of(slices, State::Stopped, value);
     let each: Vec<f64> = stopped.iter().zip(&reading).map(|(s, r)| s / r).collect();
     let (least, greatest) = spread(&each)?;
-    Some((median(&stopped)? / median(&reading)?, least, greatest))
+    Some((median(&each)?, least, greatest))
 }
 
 fn queue_bytes_most(slices: &[Slice]) -> u64 {
@@ -90,6 +95,15 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
         println!(
             "throughput, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3}), {verdict} {bar:.0} %"
         );
+    }
+    let used = slices.iter().map(|slice| server_busy(&slice.outcome));
+    let idle = used.filter(|&busy| busy < BUSY_MIN).count();
+    if idle > 0 {
+        let (all, bar) = (slices.len(), 100.0 * BUSY_MIN);
+        println!(
+            "the relay used less than {bar:.0} % of its processor in {idle} of {all} measurements:"
+        );
+        println!("it was not what limited the throughput there; quiet the machine");
     }
     if let Some((ratio, least, greatest)) = ratio(slices, cost) {
         println!("cost of a cell, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3})");
