@@ -24,7 +24,7 @@ pub enum Event {
     SessionUp,
     /// The session ended, and its streams with it.
     SessionLost,
-    /// [`Conversation::take_message`] has something.
+    /// [`Conversation::take_message`](super::Conversation::take_message) has something.
     MessageReady,
     /// The peer's application has taken these messages, the last one excluded.
     Delivered {
@@ -45,7 +45,7 @@ pub enum Event {
         /// How many.
         count: u64,
     },
-    /// [`Conversation::accept_stream`] has something.
+    /// [`Conversation::accept_stream`](super::Conversation::accept_stream) has something.
     StreamIncoming,
     /// A stream can be read or written again, or has failed.
     StreamChanged(StreamId),
@@ -83,6 +83,6 @@ pub enum StreamRead {
 pub struct Transmit {
     /// The lane it belongs to.
     pub lane: u32,
-    /// Its number, for [`Conversation::handle_undeliverable`].
+    /// Its number, for [`Conversation::handle_undeliverable`](super::Conversation::handle_undeliverable).
     pub id: CellId,
 }
