@@ -37,14 +37,14 @@ use std::time::{Duration, Instant};
 
 use hushwire_engine::{ConnId, Engine, Ticket, Time};
 use hushwire_uring::{Completion, DormantRing, Kind, Ring, Token};
-use hushwire_wire::id::RelayId;
+use hushwire_wire::id::{DeviceId, RelayId};
 
 pub(crate) use connection::MovedConnection;
 
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::metrics::ShardMetrics;
-use crate::store::Client as StoreClient;
+use crate::store::{Client as StoreClient, Day};
 use crate::transport::{CarryPool, ServerTls};
 use accepting::Accepting;
 use asking::Asked;
@@ -100,6 +100,8 @@ pub(crate) struct Shard {
     broken: Vec<ConnId>,
     /// Questions the store has not answered.
     asked: HashMap<Ticket, Asked>,
+    /// Devices seen, and the day, that the store has not heard of.
+    seen: Vec<(DeviceId, Day)>,
     /// Connections to read; each stands here at most once.
     ready: Vec<ConnId>,
     /// Connections with sealed bytes; each stands here at most once.
@@ -113,6 +115,8 @@ pub(crate) struct Shard {
     scratch: Vec<u8>,
     completions: Vec<Completion>,
     swept_s: u32,
+    /// Second in which the store last heard who was seen.
+    told_s: u32,
     swept_to: usize,
     stopping: bool,
     drain_until: Option<Time>,
@@ -150,6 +154,7 @@ impl Shard {
             closing: HashMap::new(),
             broken: Vec::new(),
             asked: HashMap::new(),
+            seen: Vec::new(),
             ready: Vec::new(),
             dirty: Vec::new(),
             held_bytes: 0,
@@ -159,6 +164,7 @@ impl Shard {
             scratch: vec![0; crate::transport::limits::SCRATCH_BYTES_MIN],
             completions: Vec::new(),
             swept_s: 0,
+            told_s: 0,
             swept_to: 0,
             stopping: false,
             drain_until: None,
@@ -179,6 +185,7 @@ impl Shard {
             }
             self.rest()?;
         }
+        self.tell_seen();
         self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
         Ok(())
     }
@@ -313,6 +320,13 @@ impl Shard {
             return;
         }
         self.swept_s = second;
+        if second.saturating_sub(self.told_s) >= limits::SEEN_EVERY_S {
+            self.told_s = second;
+            self.tell_seen();
+        }
+        if self.connections.is_empty() {
+            return;
+        }
         let part = self.connections.len().div_ceil(crate::shard::limits::SWEEP_PARTS);
         for _ in 0..part {
             self.swept_to = (self.swept_to + 1) % self.connections.len();

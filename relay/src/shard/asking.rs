@@ -6,9 +6,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use hushwire_engine::store::{Denial, DeviceRow, Reach};
 use hushwire_engine::{StoreAnswer, StoreQuestion, Ticket, Time};
 use hushwire_wire::control::{ErrorCode, Transport};
+use hushwire_wire::id::DeviceId;
 
 use super::Shard;
-use crate::store::{Answer, Name, Query, Refusal, Row, Status};
+use super::limits::SEEN_WAITING_MAX;
+use crate::store::{Answer, Day, Name, Query, Refusal, Row, SEEN_BATCH_MAX, Status};
+
+/// The ticket of what nobody waits for; the engine counts its own from zero.
+const SEEN_TICKET: u64 = u64::MAX;
 
 /// What a ticket was given for, as far as its answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +41,33 @@ impl Shard {
         }
     }
 
+    /// Notes that a device was here today; the store hears of it with others.
+    pub(super) fn seen(&mut self, device: DeviceId) {
+        if self.seen.len() < SEEN_WAITING_MAX {
+            self.seen.push((device, (unix_s() / 86_400) as Day));
+        }
+    }
+
+    /// Tells the store who was seen since the last time. What it has no room for is told again later.
+    pub(super) fn tell_seen(&mut self) {
+        while !self.seen.is_empty() {
+            let batch = self.seen.split_off(self.seen.len().saturating_sub(SEEN_BATCH_MAX));
+            if self.store.submit(SEEN_TICKET, Query::SeenDays(batch.clone())).is_err() {
+                self.metrics.store_busy.add(1);
+                self.seen.extend(batch);
+                return;
+            }
+        }
+    }
+
     /// The store has answered.
     pub(super) fn store_answered(&mut self, ticket: u64, answer: Answer, now: Time) {
+        if ticket == SEEN_TICKET {
+            if let Answer::Failed(error) = answer {
+                tracing::warn!(%error, "the days on which devices were seen could not be written");
+            }
+            return;
+        }
         let ticket = Ticket(ticket);
         let Some(asked) = self.asked.remove(&ticket) else { return };
         self.engine.handle_store(ticket, interpret(asked, answer), now);

@@ -38,6 +38,10 @@ pub(crate) const MESH_CONTROL_MAX: usize = 1_024;
 /// connection that may move.
 pub(crate) const MESH_CONTROL_WAITING_MAX: usize = 256 * 1024;
 
+/// Devices whose day of connection the store has not heard of; further ones keep their last one.
+pub(crate) const SEEN_WAITING_MAX: usize = 16 * 1024;
+/// How often the store hears of them, in seconds.
+pub(crate) const SEEN_EVERY_S: u32 = 10;
 /// Idle time after which a connection's keys are kept without their contexts.
 pub(crate) const KEYS_IDLE_S: u32 = 10;
 /// Parts in which the table of connections is swept, one a second.

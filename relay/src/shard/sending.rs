@@ -256,6 +256,9 @@ impl Shard {
         if matches!(link.who, Who::Introduced) {
             link.who = Who::Welcome;
             link.inbound.allow(Class::C7);
+            if let Some(device) = self.engine.device_of(id).copied() {
+                self.seen(device);
+            }
             self.poll_on(id)?;
         }
         Ok(())
