@@ -1,7 +1,7 @@
 //! AEAD and nonce mask of one direction of a session (annex A.4).
 //!
-//! The AEAD is aws-lc's: measured on an x86-64 server with AVX-512 it seals 932 bytes in 154 ns (AES-256-GCM)
-//! and 505 ns (ChaCha20-Poly1305), where aes-gcm and chacha20poly1305 need 1 735 and 2 414.
+//! The AEAD is aws-lc's, which rustls links anyway and which is several times as fast as the crates that seal
+//! handshakes; a test holds the two against each other.
 
 use std::fmt;
 
