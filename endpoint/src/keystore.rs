@@ -4,6 +4,8 @@
 //! KEYSTORE/            0700
 //!   lock               held (flock) while the keystore is open: one process at a time
 //!   identity.json      the secret key
+//!   storage.json       the key of the journal
+//!   journal            messages that have not ended, and cursors (see [`crate::journal`])
 //!   relay.json         address, pins, relay ID, account label
 //!   counters.json      failed confirmations
 //!   peers/ID.json      pin, pair key, times of handshakes
@@ -34,13 +36,19 @@ pub use relay::{Relay, RelayTrust};
 use crate::identity::Identity;
 use crate::pairing::Paired;
 use crate::suite::handshake::{Established, Role};
+use crate::suite::keys::StorageKey;
+use crate::suite::random::{OsRandom, draw};
 use disk::Disk;
-use record::{CountersRecord, IdentityRecord, PeerRecord, RelayRecord, decode, encode};
+use record::{
+    CountersRecord, IdentityRecord, PeerRecord, RelayRecord, StorageRecord, decode, encode,
+};
 
 /// Peers of one device.
 pub const PEERS_MAX: usize = 1_024;
 
 const IDENTITY: &str = "identity.json";
+const STORAGE: &str = "storage.json";
+const JOURNAL: &str = "journal";
 const RELAY: &str = "relay.json";
 const COUNTERS: &str = "counters.json";
 const PEERS: &str = "peers";
@@ -51,6 +59,7 @@ const SUFFIX: &str = ".json";
 pub struct Keystore {
     disk: Disk,
     identity: Identity,
+    storage_key: StorageKey,
     relay: Option<Relay>,
     peers: BTreeMap<DeviceId, Peer>,
     failed_confirmations: u64,
@@ -82,9 +91,17 @@ impl Keystore {
             return Err(KeystoreError::Exists { path: disk.root().into() });
         }
         disk.make_directory(Path::new(PEERS))?;
+        let storage_key = new_storage_key(&disk)?;
         disk.write(Path::new(IDENTITY), &encode(&IdentityRecord::from(&identity)))?;
-        let peers = BTreeMap::new();
-        Ok(Self { disk, identity, relay: None, peers, failed_confirmations: 0, _lock: lock })
+        Ok(Self {
+            disk,
+            identity,
+            storage_key,
+            relay: None,
+            peers: BTreeMap::new(),
+            failed_confirmations: 0,
+            _lock: lock,
+        })
     }
 
     fn open_on(disk: Disk) -> Result<Self, KeystoreError> {
@@ -96,17 +113,39 @@ impl Keystore {
         disk.check_directory(Path::new(PEERS))?;
         disk.remove_temporaries(Path::new(""))?;
         disk.remove_temporaries(Path::new(PEERS))?;
+        let storage_key =
+            load(&disk, Path::new(STORAGE), |record: StorageRecord| Some(record.into_key()))?;
+        let storage_key = match storage_key {
+            Some(key) => key,
+            // Made by a version that had no journal. Where there is one, its key is lost.
+            None if disk.exists(Path::new(JOURNAL)) => {
+                return Err(KeystoreError::Corrupt { path: disk.root().join(STORAGE) });
+            }
+            None => new_storage_key(&disk)?,
+        };
         let relay = load(&disk, Path::new(RELAY), RelayRecord::into_relay)?;
         let counters = load(&disk, Path::new(COUNTERS), |record: CountersRecord| Some(record))?;
         let failed_confirmations = counters.map_or(0, |record| record.failed_confirmations);
         let peers = load_peers(&disk)?;
-        Ok(Self { disk, identity, relay, peers, failed_confirmations, _lock: lock })
+        Ok(Self { disk, identity, storage_key, relay, peers, failed_confirmations, _lock: lock })
     }
 
     /// Where the keystore is.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.disk.root()
+    }
+
+    /// Where the journal is, which is locked with the keystore.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.path().join(JOURNAL)
+    }
+
+    /// The key that the journal is sealed under.
+    #[must_use]
+    pub const fn storage_key(&self) -> &StorageKey {
+        &self.storage_key
     }
 
     /// Who this device is.
@@ -252,6 +291,12 @@ impl Keystore {
         self.peers.insert(device, peer);
         Ok(&self.peers[&device])
     }
+}
+
+fn new_storage_key(disk: &Disk) -> Result<StorageKey, KeystoreError> {
+    let key = StorageKey::new(draw(&mut OsRandom));
+    disk.write(Path::new(STORAGE), &encode(&StorageRecord::from(&key)))?;
+    Ok(key)
 }
 
 fn peer_path(device: &DeviceId) -> PathBuf {

@@ -61,6 +61,7 @@
 //! | [`keystore`] | the directory that keeps identity, relay and peers |
 //! | [`pairing`] | how two devices come to know each other, without I/O |
 //! | [`conversation`] | messages and streams with one peer, without I/O |
+//! | [`journal`] | messages, their ends and cursors, over a crash |
 //! | [`link`] | the connection to the relay, without I/O |
 //! | [`suite`] | outer seal, handshake, frames: the bytes two devices exchange, without I/O |
 //! | [`io`] | TLS over TCP on tokio |
@@ -72,6 +73,7 @@ mod error;
 pub mod fuzzing;
 pub mod identity;
 pub mod io;
+pub mod journal;
 pub mod keystore;
 pub mod link;
 pub mod pairing;

@@ -138,6 +138,11 @@ impl Disk {
         Ok(Some(bytes))
     }
 
+    /// Whether there is anything under this name.
+    pub(super) fn exists(&self, name: &Path) -> bool {
+        fs::symlink_metadata(self.path(name)).is_ok()
+    }
+
     /// Writes a file beside and renames it over the old one; both are on disk when this returns.
     pub(super) fn write(&self, name: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
         let path = self.path(name);

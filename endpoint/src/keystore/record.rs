@@ -11,6 +11,7 @@ use super::error::KeystoreError;
 use super::{Peer, Relay, RelayTrust};
 use crate::identity::Identity;
 use crate::suite::kdf::sha256;
+use crate::suite::keys::StorageKey;
 
 /// The format this software writes. It reads all from 1 on.
 const VERSION: u32 = 1;
@@ -21,6 +22,7 @@ const RECORD_BYTES_MAX: usize = 8 * 1024;
 pub(super) trait Record: Serialize + DeserializeOwned {}
 
 impl Record for IdentityRecord {}
+impl Record for StorageRecord {}
 impl Record for RelayRecord {}
 impl Record for CountersRecord {}
 impl Record for PeerRecord {}
@@ -31,6 +33,13 @@ pub(super) struct IdentityRecord {
     version: u32,
     device: String,
     secret: Hex32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StorageRecord {
+    version: u32,
+    key: Hex32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,6 +142,18 @@ impl IdentityRecord {
     pub(super) fn into_identity(self) -> Option<Identity> {
         let identity = Identity::from_secret(&self.secret.0);
         (identity.device_id().to_text() == self.device).then_some(identity)
+    }
+}
+
+impl From<&StorageKey> for StorageRecord {
+    fn from(key: &StorageKey) -> Self {
+        Self { version: VERSION, key: Hex32(Zeroizing::new(*key.as_bytes())) }
+    }
+}
+
+impl StorageRecord {
+    pub(super) fn into_key(self) -> StorageKey {
+        StorageKey::new(*self.key.0)
     }
 }
 

@@ -104,7 +104,7 @@ fn everything_is_private_and_nothing_temporary_stays() {
             }
         }
     }
-    assert_eq!(files.len(), 3, "{files:?}");
+    assert_eq!(files.len(), 4, "{files:?}");
     let text = format!("{keystore:?}");
     assert!(!text.contains("01, 1") && !text.contains("pair_key: PairKey(["), "{text}");
 }
