@@ -32,3 +32,19 @@ pub fn frames(data: &[u8]) {
 pub fn handshake(data: &[u8]) {
     handshake::inspect(data);
 }
+
+/// Any bytes as the file of a journal under the storage key of 32 bytes 7.
+///
+/// # Panics
+/// Where a torn tail changes what is read before it: a fault of this crate.
+pub fn journal(data: &[u8]) {
+    crate::journal::inspect_file(data);
+}
+
+/// Any bytes as the entries of a journal, as they are before they are sealed.
+///
+/// # Panics
+/// Where an entry is not written as it was read: a fault of this crate.
+pub fn journal_entries(data: &[u8]) {
+    crate::journal::inspect_entries(data);
+}

@@ -15,7 +15,7 @@
 //! crash leaves the old or the new one. A change is made on disk first; where that fails, memory is as it was. Keys
 //! and counters of sessions are never written. Every call blocks on the disk.
 
-mod disk;
+pub(crate) mod disk;
 mod error;
 mod peer;
 mod record;

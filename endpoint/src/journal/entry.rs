@@ -6,6 +6,8 @@ use std::str::FromStr;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
+use super::codec::Encode;
+
 /// Names a message for people and programs, on both ends: the incarnation of the log it was first numbered in and
 /// its number there. Text: 16 hexadecimal digits, a dash, the number. It stays as it is should the message be
 /// numbered anew later.
@@ -137,6 +139,13 @@ impl Entry {
             | Self::Ahead { peer, .. }
             | Self::Forgotten { peer } => *peer,
         }
+    }
+
+    /// Bytes it takes in a journal. The entries of one append take at most
+    /// [`BATCH_BYTES_MAX`](super::limits::BATCH_BYTES_MAX).
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.encoded_len()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hushwire_wire::id::DeviceId;
 
+use super::codec::Kept;
 use super::entry::{Entry, MessageId, Outcome};
 
 /// Messages of one peer that have ended and are remembered, without what they said.
@@ -53,7 +54,7 @@ pub struct Held {
 }
 
 /// A message that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedSend {
     /// Its number.
     pub number: u64,
@@ -100,7 +101,37 @@ impl Logs {
             self.peers.remove(&peer);
             return;
         }
-        self.peers.entry(entry.peer()).or_default().apply(entry);
+        self.change(entry.peer(), |logs| logs.apply(entry));
+    }
+
+    /// Adds what compaction left of facts.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        match kept {
+            Kept::Log { peer, incarnation, base, next_number } => self.change(peer, |logs| {
+                let held = BTreeMap::new();
+                logs.outgoing.get_or_insert(OutgoingLog { incarnation, base, next_number, held });
+            }),
+            Kept::Held { peer, number, held } => self.change(peer, |logs| {
+                if let Some(log) = &mut logs.outgoing {
+                    log.held.entry(number).or_insert(held);
+                }
+            }),
+            Kept::End { peer, ended } => self.change(peer, |logs| logs.push_ended(ended)),
+        }
+    }
+
+    /// What ended last, for the index, which knows a length that `bytes` does not show.
+    pub(super) fn last_ended_mut(&mut self, peer: &DeviceId) -> Option<&mut EndedSend> {
+        self.peers.get_mut(peer)?.ended.back_mut()
+    }
+
+    /// A peer of whom there is nothing to remember is not remembered.
+    fn change(&mut self, peer: DeviceId, change: impl FnOnce(&mut PeerLogs)) {
+        let logs = self.peers.entry(peer).or_default();
+        change(logs);
+        if logs.outgoing.is_none() && logs.incoming.is_none() && logs.ended.is_empty() {
+            self.peers.remove(&peer);
+        }
     }
 }
 
@@ -126,11 +157,8 @@ impl PeerLogs {
             Entry::Ended { number, outcome, ended_s, first_sent_s, .. } => {
                 let held = self.outgoing.as_mut().and_then(|log| log.held.remove(&number));
                 if let Some(Held { id, queued_s, bytes, .. }) = held {
-                    if self.ended.len() >= ENDED_KEPT_MAX {
-                        self.ended.pop_front();
-                    }
                     let length = bytes.len() as u64;
-                    self.ended.push_back(EndedSend {
+                    self.push_ended(EndedSend {
                         number,
                         id,
                         length,
@@ -154,6 +182,13 @@ impl PeerLogs {
             }
             Entry::Forgotten { .. } => *self = Self::default(),
         }
+    }
+
+    fn push_ended(&mut self, ended: EndedSend) {
+        if self.ended.len() >= ENDED_KEPT_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(ended);
     }
 
     /// The peer's log, which begins anew where its name is another.

@@ -72,20 +72,8 @@ impl Disk {
         }
     }
 
-    /// The rules for owner and mode, which hold for root too.
     fn check(&self, metadata: &fs::Metadata, path: PathBuf) -> Result<(), KeystoreError> {
-        let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
-        let directory = metadata.is_dir();
-        let needed = if directory { 0o700 } else { 0o600 };
-        if owner != self.user {
-            Err(KeystoreError::ForeignOwner { path, owner, user: self.user })
-        } else if mode & 0o077 != 0 {
-            Err(KeystoreError::Exposed { path, mode, directory })
-        } else if mode & needed != needed {
-            Err(KeystoreError::Denied { path, directory })
-        } else {
-            Ok(())
-        }
+        check(metadata, path, self.user)
     }
 
     /// Takes the lock, which ends with the file returned.
@@ -222,12 +210,33 @@ fn replace(
     fs::rename(temporary, path)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// The rules for owner and mode, which hold for root too.
+pub(crate) fn check(
+    metadata: &fs::Metadata,
+    path: PathBuf,
+    user: u32,
+) -> Result<(), KeystoreError> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
+    let directory = metadata.is_dir();
+    let needed = if directory { 0o700 } else { 0o600 };
+    if owner != user {
+        Err(KeystoreError::ForeignOwner { path, owner, user })
+    } else if mode & 0o077 != 0 {
+        Err(KeystoreError::Exposed { path, mode, directory })
+    } else if mode & needed != needed {
+        Err(KeystoreError::Denied { path, directory })
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
 }
 
-fn classify(source: io::Error, path: &Path, directory: bool) -> KeystoreError {
+/// What an error of the system means for who uses the keystore.
+pub(crate) fn classify(source: io::Error, path: &Path, directory: bool) -> KeystoreError {
     let path = path.to_path_buf();
     let kind = source.kind();
     if kind == io::ErrorKind::PermissionDenied {

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{alice, code, hs1, hs2};
 use hushwire::fuzzing;
+use hushwire::journal::{Durability, Entry, Journal, MessageId};
 use hushwire::suite::Suite;
 use hushwire::suite::frame_types::{
     Ack, AckRange, AckRanges, Data, Frame, FrameWriter, Frames, Stream,
 };
+use hushwire::suite::keys::StorageKey;
+use hushwire_wire::id::DeviceId;
 
 fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name)
@@ -82,4 +85,62 @@ fn handshake() {
     }
     seeds.push(("newer".to_owned(), vec![1, 2, 0]));
     replay("handshake", fuzzing::handshake, &seeds);
+}
+
+#[test]
+fn journal() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("journal");
+    let (key, durability) = (StorageKey::new([7; 32]), Durability::Process);
+    let (mut journal, _) = Journal::open(&path, &key, durability).expect("a new journal");
+    let peer = DeviceId::new([1; 32]);
+    let mut seeds = vec![("empty".to_owned(), fs::read(&path).expect("written"))];
+    journal.append(&[Entry::LogBegun { peer, incarnation: 1, base: 0 }]).expect("appended");
+    let id = MessageId { incarnation: 1, sequence: 0 };
+    let bytes = vec![2; 600];
+    let queued = Entry::Queued { peer, number: 0, id, queued_s: 3, expires_s: Some(4), bytes };
+    journal.append(&[queued]).expect("appended");
+    let whole = fs::read(&path).expect("written");
+    let (cut, at) = (whole.len() - 1, whole.len() - 300);
+    seeds.push(("cut".to_owned(), whole[..cut].to_vec()));
+    seeds.push(("zeros".to_owned(), [&whole[..at], &[0; 300]].concat()));
+    let mut damaged = whole.clone();
+    damaged[at] ^= 1;
+    seeds.push(("damaged".to_owned(), damaged));
+    let mut newer = whole.clone();
+    newer[8] = 2;
+    seeds.push(("newer".to_owned(), newer));
+    seeds.push(("whole".to_owned(), whole));
+    replay("journal", fuzzing::journal, &seeds);
+}
+
+/// The layouts of `codec.rs`.
+#[test]
+fn journal_entries() {
+    let numbers = |values: &[u64]| -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    };
+    let entry = |tag: u8, parts: &[&[u8]]| [&[tag], [9; 32].as_slice(), &parts.concat()].concat();
+    let message = [&numbers(&[0, 1, 0, 3]), [1].as_slice(), &numbers(&[4]), &[2, 0, 0, 0], b"hi"];
+    let end = numbers(&[0, 1, 0, 2, 3]);
+    let table = [
+        ("log-begun", entry(1, &[&numbers(&[1, 0])])),
+        ("queued", entry(2, &message)),
+        ("delivered", entry(3, &[&numbers(&[0]), &[0], &numbers(&[5]), &[1], &numbers(&[4])])),
+        ("rejected", entry(3, &[&numbers(&[0]), &[1, 7, 0], &numbers(&[5]), &[0]])),
+        ("expired", entry(3, &[&numbers(&[0]), &[2, 1], &numbers(&[5]), &[0]])),
+        ("taken", entry(4, &[&numbers(&[1, 2])])),
+        ("ahead", entry(5, &[&numbers(&[1, 2]), &[0]])),
+        ("refused", entry(5, &[&numbers(&[1, 2]), &[1, 3, 0]])),
+        ("forgotten", entry(6, &[])),
+        ("kept-log", entry(16, &[&numbers(&[1, 0, 2])])),
+        ("kept-held", entry(17, &message)),
+        ("kept-end", entry(18, &[&end, &[0], &numbers(&[6]), &[2, 0]])),
+    ];
+    let mut seeds: Vec<_> = table.iter().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
+    seeds.push(("all".to_owned(), table.iter().flat_map(|(_, bytes)| bytes.clone()).collect()));
+    seeds.push(("unknown".to_owned(), entry(7, &[&[0; 40]])));
+    let lying: [&[u8]; 3] = [&numbers(&[0, 1, 0, 3]), &[0], &[255; 8]];
+    seeds.push(("lying-length".to_owned(), entry(2, &lying)));
+    replay("journal-entries", fuzzing::journal_entries, &seeds);
 }
