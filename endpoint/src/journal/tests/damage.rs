@@ -11,6 +11,10 @@ use crate::suite::kdf::sha256;
 use crate::suite::random::OsRandom;
 
 fn put(path: &Path, bytes: &[u8]) {
+    // Made anew, for some file systems force a file to the disk that was emptied and written again.
+    if path.exists() {
+        fs::remove_file(path).expect("ours");
+    }
     fs::write(path, bytes).expect("ours");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("ours");
 }
