@@ -26,6 +26,7 @@ pub use pairing::{PairingOffer, PairingOptions, PendingPair};
 pub use stream::{StreamReader, StreamWriter};
 pub use types::{Delivery, Message, Options, PeerInfo, Receipt};
 
+use crate::conversation::preamble::Label;
 use crate::error::Error;
 use crate::io::{CellStream, Connector};
 use crate::keystore::{Keystore, Relay};
@@ -268,22 +269,33 @@ impl Client {
     /// # Errors
     /// [`Error::NotPaired`], or why the client ended.
     pub async fn open_stream(&self, peer: DeviceId) -> Result<StreamWriter, Error> {
-        loop {
-            let room = self.shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            {
-                let mut state = self.shared.state.lock();
-                let opened = state.conversation(peer)?.open_stream();
-                state.touch(peer);
-                if let Some(id) = opened {
-                    state.streams.entry((peer, id)).or_default();
-                    return Ok(StreamWriter::new(self.shared.clone(), peer, id));
-                }
-            }
-            self.shared.work.notify_one();
-            room.await;
-        }
+        stream::open_stream(&self.shared, peer, Label::default()).await
+    }
+
+    /// As [`Client::open_stream`], and the peer reads `label`, at most 64 bytes of plain text, as
+    /// [`StreamReader::label`].
+    ///
+    /// # Errors
+    /// [`Error::Label`]; as for [`Client::open_stream`].
+    pub async fn open_stream_named(
+        &self,
+        peer: DeviceId,
+        label: &str,
+    ) -> Result<StreamWriter, Error> {
+        stream::open_stream(&self.shared, peer, Label::of_application(label)?).await
+    }
+
+    /// Opens a stream that the peer's application answers with another ([`StreamReader::reply`]), which the reader
+    /// awaits when it is first read. Where the peer answers nothing, the reader reads an end. Cancellation-safe.
+    ///
+    /// # Errors
+    /// [`Error::Label`]; as for [`Client::open_stream`].
+    pub async fn open_channel(
+        &self,
+        peer: DeviceId,
+        label: &str,
+    ) -> Result<(StreamWriter, StreamReader), Error> {
+        stream::open_channel(&self.shared, peer, Label::of_application(label)?).await
     }
 
     /// The next stream that a peer has opened. Cancellation-safe.
@@ -297,9 +309,9 @@ impl Client {
             changed.as_mut().enable();
             {
                 let mut state = self.shared.state.lock();
-                if let Some((peer, id)) = state.accept_stream() {
-                    state.streams.entry((peer, id)).or_default();
-                    return Ok(StreamReader::new(self.shared.clone(), peer, id));
+                if let Some(incoming) = state.accept_stream() {
+                    state.streams.entry((incoming.peer, incoming.id)).or_default();
+                    return Ok(StreamReader::accepted(self.shared.clone(), incoming));
                 }
                 if let Some(ending) = &state.ended {
                     return Err(ending.error());

@@ -16,6 +16,7 @@
 //! | HS1, HS2, HS3 | the next handshake message, or the first frame | every 1.5 s, for 10 s |
 
 pub mod limits;
+pub mod preamble;
 
 mod channel;
 mod event;
@@ -43,7 +44,7 @@ use outbox::Outbox;
 use streams::Streams;
 
 pub use event::{Event, MessageNumber, PushError, StreamRead, Transmit};
-pub use streams::{StreamError, StreamId};
+pub use streams::{Refusal, StreamError, StreamId};
 
 use crate::link::{Backoff, CellId};
 use crate::suite::Minimum;
@@ -253,6 +254,25 @@ impl Conversation {
     /// Lets go of a stream this end reads: abandoned unless its end was read.
     pub fn release_reading(&mut self, id: StreamId, moment: Moment) {
         self.streams.release_reading(id, moment.now);
+    }
+
+    /// Lets go of a stream this end reads and tells the peer why.
+    pub fn refuse_stream(&mut self, id: StreamId, refusal: Refusal, moment: Moment) {
+        self.streams.refuse(id, refusal, moment.now);
+    }
+
+    /// The stream of this number in the present session, whether there is one or not.
+    #[must_use]
+    pub const fn stream_of_session(&self, number: u32) -> StreamId {
+        self.streams.id(number)
+    }
+
+    /// Whether a stream can still go on.
+    ///
+    /// # Errors
+    /// [`StreamError::SessionLost`], [`StreamError::Abandoned`].
+    pub fn check_stream(&self, id: StreamId) -> Result<(), StreamError> {
+        self.streams.check(id)
     }
 
     /// Whether a session is up.

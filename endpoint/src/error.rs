@@ -7,6 +7,7 @@ use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
 
 use crate::conversation::StreamError;
+use crate::conversation::preamble::LabelError;
 use crate::io::IoError;
 use crate::keystore::KeystoreError;
 use crate::link::LinkError;
@@ -67,6 +68,9 @@ pub enum Error {
     /// A stream ended before its end.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A stream cannot have this label.
+    #[error(transparent)]
+    Label(#[from] LabelError),
     /// A code was not read.
     #[error(transparent)]
     Code(#[from] CodeError),
@@ -129,7 +133,10 @@ impl Error {
             | Self::Unpaired(_)
             | Self::TooLarge(_)
             | Self::Rejected(_)
-            | Self::Stream(StreamError::Abandoned(_) | StreamError::Closed)
+            | Self::Stream(
+                StreamError::Abandoned(_) | StreamError::Closed | StreamError::NotAwaited,
+            )
+            | Self::Label(_)
             | Self::Code(_)
             | Self::Pair(_)
             | Self::OtherRelay(_)

@@ -1,6 +1,7 @@
 //! Fuzz entry points as plain functions: each takes any bytes, must not panic, and asserts that what was understood
 //! is said again in the same words. Tests replay the corpus; a fuzzer grows it.
 
+use crate::conversation::preamble::PreambleReader;
 use crate::suite::frame_types::{Frame, FrameWriter, Frames};
 use crate::suite::handshake;
 
@@ -31,6 +32,31 @@ pub fn frames(data: &[u8]) {
 /// Where a message is not written as it was read: a fault of this crate.
 pub fn handshake(data: &[u8]) {
     handshake::inspect(data);
+}
+
+/// Any bytes as the beginning of a stream.
+///
+/// # Panics
+/// Where a preamble is not written as it was read, or takes more than its own bytes: a fault of this crate.
+pub fn preamble(data: &[u8]) {
+    let (mut reader, mut at) = (PreambleReader::default(), 0);
+    loop {
+        let Ok(wanted) = reader.wanted() else { return };
+        if wanted.is_empty() {
+            break;
+        }
+        let count = wanted.len().min(data.len() - at);
+        if count == 0 {
+            assert!(reader.finish().is_err(), "a preamble that is cut short is none");
+            return;
+        }
+        wanted[..count].copy_from_slice(&data[at..at + count]);
+        reader.advance(count);
+        at += count;
+    }
+    if let Ok(preamble) = reader.finish() {
+        assert_eq!(preamble.encode(), data[..at], "a preamble has one encoding");
+    }
 }
 
 /// Any bytes as the file of a journal under the storage key of 32 bytes 7.

@@ -17,3 +17,5 @@ pub const WELCOME_MS_MAX: u64 = 10_000;
 
 /// Time in which peers are told what was received, before a client that is closed ends.
 pub const CLOSE_MS_MAX: u64 = 2_000;
+/// Streams of peers that await an answer, were dropped without one, and wait for room to be answered with nothing.
+pub const ANSWERS_OWED_MAX: usize = 1_024;

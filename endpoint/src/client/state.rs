@@ -1,6 +1,7 @@
 //! Everything a client knows, under its lock: the link, a conversation for each peer, and who waits for what.
 
 mod hearing;
+mod routing;
 mod turning;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -23,6 +24,8 @@ use crate::link::{Answer, Link};
 use crate::suite::frames::ConnectionSalt;
 use crate::suite::limits::HANDSHAKES_PENDING_MAX;
 use crate::suite::random::OsRandom;
+
+pub(super) use routing::Incoming;
 
 /// What concerns a pairing in progress.
 #[derive(Debug)]
@@ -59,9 +62,9 @@ pub(super) struct State {
     timers: BTreeSet<(Instant, DeviceId)>,
     /// Peers whose conversations must be asked now.
     dirty: VecDeque<DeviceId>,
-    /// Peers with messages and with new streams, in turn.
+    /// Peers with messages, in turn.
     ready: VecDeque<DeviceId>,
-    incoming: VecDeque<DeviceId>,
+    routing: routing::Routing,
     deliveries: BTreeMap<(DeviceId, MessageNumber), Delivered>,
     pub(super) streams: HashMap<(DeviceId, StreamId), StreamWakers>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -127,7 +130,7 @@ impl State {
             timers: BTreeSet::new(),
             dirty: VecDeque::new(),
             ready: VecDeque::new(),
-            incoming: VecDeque::new(),
+            routing: routing::Routing::default(),
             deliveries: BTreeMap::new(),
             streams: HashMap::new(),
             answers: BTreeMap::new(),
@@ -179,6 +182,7 @@ impl State {
                 let _gone = waiting.send(Err(Error::Unpaired(device)));
             }
         }
+        self.wakers.extend(self.routing.forget(device));
         for ((of, _), wakers) in &mut self.streams {
             if *of == device {
                 self.wakers.extend(wakers.reader.take());
@@ -258,17 +262,6 @@ impl State {
         None
     }
 
-    pub(super) fn accept_stream(&mut self) -> Option<(DeviceId, StreamId)> {
-        while let Some(peer) = self.incoming.pop_front() {
-            if let Some(Some(id)) = self.with(peer, |conversation, _| conversation.accept_stream())
-            {
-                self.incoming.push_front(peer);
-                return Some((peer, id));
-            }
-        }
-        None
-    }
-
     /// Asks the relay for something. `None` without a connection, or with 64 requests open.
     pub(super) fn request(&mut self, request: Request) -> Option<oneshot::Receiver<Answer>> {
         let id = self.link.as_mut()?.request(request, moment().now)?;
@@ -316,6 +309,7 @@ impl State {
         }
         self.rendezvous.clear();
         self.partners.clear();
+        self.wakers.extend(self.routing.wakers());
         for wakers in self.streams.values_mut() {
             self.wakers.extend(wakers.reader.take());
             self.wakers.extend(wakers.writer.take());

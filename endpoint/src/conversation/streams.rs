@@ -20,6 +20,14 @@ pub struct StreamId {
     number: u32,
 }
 
+impl StreamId {
+    /// The stream's number in its session, the same at both ends.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.number
+    }
+}
+
 /// Why a stream ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
@@ -32,12 +40,40 @@ pub enum StreamError {
     /// This end has given the stream up already.
     #[error("the stream is closed")]
     Closed,
+    /// The stream was answered already, or its opener awaits no answer.
+    #[error("no answer is awaited on this stream")]
+    NotAwaited,
+}
+
+/// Why an end refuses a stream that the peer has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its first bytes say nothing that is understood, or answer nothing.
+    Malformed,
+    /// It is for something that this end does not have.
+    Unsupported,
+    /// Too many like it are open.
+    TooMany,
+}
+
+impl Refusal {
+    const fn reason(self) -> u16 {
+        match self {
+            Self::Malformed => reset::MALFORMED,
+            Self::Unsupported => reset::UNSUPPORTED,
+            Self::TooMany => reset::TOO_MANY,
+        }
+    }
 }
 
 /// Reasons in RESET; numbers on the wire (annex A.5).
 mod reset {
     /// None given: the application has let go.
     pub(super) const DROPPED: u16 = 0;
+    /// The preamble is none.
+    pub(super) const MALFORMED: u16 = 1;
+    /// Nobody here knows the label.
+    pub(super) const UNSUPPORTED: u16 = 2;
     /// Too many streams are open.
     pub(super) const TOO_MANY: u16 = 3;
     /// Answers a RESET, and is not answered. To a reader that does not know it, the stream is over all the same.
@@ -101,7 +137,7 @@ impl Streams {
         over
     }
 
-    const fn id(&self, number: u32) -> StreamId {
+    pub(super) const fn id(&self, number: u32) -> StreamId {
         StreamId { era: self.era, number }
     }
 
@@ -131,7 +167,7 @@ impl Streams {
         self.reading.get_mut(&id.number).ok_or(StreamError::Closed)
     }
 
-    fn check(&self, id: StreamId) -> Result<(), StreamError> {
+    pub(super) fn check(&self, id: StreamId) -> Result<(), StreamError> {
         if id.era != self.era {
             return Err(StreamError::SessionLost);
         }
@@ -196,6 +232,18 @@ impl Streams {
                 self.remember(id.number, None);
                 self.reset(id.number, reset::DROPPED, now);
             }
+        }
+    }
+
+    /// This end wants nothing of the stream, and says why.
+    pub(super) fn refuse(&mut self, id: StreamId, refusal: Refusal, now: Instant) {
+        if id.era != self.era {
+            return;
+        }
+        self.failed.remove(&id.number);
+        if self.reading.remove(&id.number).is_some() {
+            self.remember(id.number, None);
+            self.reset(id.number, refusal.reason(), now);
         }
     }
 

@@ -93,9 +93,13 @@ impl State {
             }
             Heard::SessionUp => {
                 self.signals.room = true;
+                self.on_session_changed(peer);
                 self.tell(Event::PeerUp { peer });
             }
-            Heard::SessionLost => self.tell(Event::PeerDown { peer }),
+            Heard::SessionLost => {
+                self.on_session_changed(peer);
+                self.tell(Event::PeerDown { peer });
+            }
             Heard::MessageReady => {
                 self.signals.messages = true;
                 if !self.ready.contains(&peer) {
@@ -116,19 +120,8 @@ impl State {
                 }
             }
             Heard::Lost { count } => self.tell(Event::MessagesLost { peer, count }),
-            Heard::StreamIncoming => {
-                self.signals.incoming = true;
-                if !self.incoming.contains(&peer) {
-                    self.incoming.push_back(peer);
-                }
-            }
-            Heard::StreamChanged(id) => {
-                self.signals.room = true;
-                if let Some(wakers) = self.streams.get_mut(&(peer, id)) {
-                    self.wakers.extend(wakers.reader.take());
-                    self.wakers.extend(wakers.writer.take());
-                }
-            }
+            Heard::StreamIncoming => self.on_streams_incoming(peer),
+            Heard::StreamChanged(id) => self.on_stream_changed(peer, id),
             Heard::PeerAway { reason } => self.tell(Event::PeerAway { peer, reason }),
         }
     }

@@ -92,7 +92,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
             code::PERMISSION
         }
-        Error::Code(_) | Error::TooLarge(_) => code::DATA,
+        Error::Code(_) | Error::Label(_) | Error::TooLarge(_) => code::DATA,
         Error::Superseded
         | Error::Refused { .. }
         | Error::NoAnswer
