@@ -6,9 +6,11 @@ pub mod limits;
 mod clock;
 mod event;
 mod lock;
+mod messages;
 mod pairing;
 mod requests;
 mod state;
+mod storing;
 mod stream;
 mod task;
 mod types;
@@ -22,19 +24,23 @@ use hushwire_wire::id::DeviceId;
 use tokio::sync::Notify;
 
 pub use event::{Event, Events};
+pub use messages::IncomingMessage;
 pub use pairing::{PairingOffer, PairingOptions, PendingPair};
 pub use stream::{StreamReader, StreamWriter};
-pub use types::{Delivery, Message, Options, PeerInfo, Receipt};
+pub use types::{
+    Delivery, Message, Options, Outbox, PeerInfo, Receipt, SendOptions, SendState, Sent, WhenFull,
+};
 
 use crate::conversation::preamble::Label;
 use crate::error::Error;
 use crate::io::{CellStream, Connector};
+use crate::journal::Journal;
 use crate::keystore::{Keystore, Relay};
 use crate::link::{Link, LinkError};
 use clock::moment;
 use limits::CLOSE_MS_MAX;
 use lock::Lock;
-use state::{Ending, Pushed, State};
+use state::{Ending, State};
 use task::Dialer;
 
 /// A device's connection to its relay and its conversations with its peers.
@@ -62,6 +68,10 @@ struct Shared {
     messages: Notify,
     incoming: Notify,
     room: Notify,
+    /// There is something to be written to the journal.
+    storage: Notify,
+    outbox: Outbox,
+    expires_in: Option<Duration>,
 }
 
 impl Shared {
@@ -76,6 +86,9 @@ impl Shared {
     fn wake(&self) {
         let (wakers, signals) = self.state.lock().take_wakers();
         wakers.into_iter().for_each(std::task::Waker::wake);
+        if signals.storage {
+            self.storage.notify_one();
+        }
         for (changed, waiting) in [
             (signals.messages, &self.messages),
             (signals.incoming, &self.incoming),
@@ -140,14 +153,20 @@ impl Client {
         token: Option<Vec<u8>>,
     ) -> Result<Self, Error> {
         let connector = Connector::new(&relay.trust).map_err(|_| Error::NotEnrolled)?;
+        let (path, key) = (keystore.journal_path(), keystore.storage_key());
+        let (journal, logs) = Journal::open(&path, key, options.durability)?;
         let shared = Arc::new(Shared {
-            state: Lock::new(State::new(keystore)),
+            state: Lock::new(State::new(keystore, &logs)),
             work: Notify::new(),
             closed: Notify::new(),
             messages: Notify::new(),
             incoming: Notify::new(),
             room: Notify::new(),
+            storage: Notify::new(),
+            outbox: options.outbox,
+            expires_in: options.expires_in,
         });
+        drop(logs);
         let dialer = Dialer { connector, relay, options };
         let enrolling = token.is_some();
         let dialled = dialer.dial(&shared, token).await;
@@ -156,6 +175,7 @@ impl Client {
             shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
         }
         shared.connected(&stream, link);
+        tokio::spawn(storing::run(shared.clone(), journal));
         tokio::spawn(task::run(shared.clone(), dialer, stream));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
     }
@@ -197,70 +217,6 @@ impl Client {
     #[must_use]
     pub fn events(&self) -> Events {
         Events { receiver: self.shared.state.lock().events.subscribe() }
-    }
-
-    /// Sends a message of at most 16 MiB and waits until the peer's application has taken it. Messages to one peer
-    /// arrive once and in order, in the order of these calls. Cancellation-safe: dropped before it waits for room,
-    /// the message is not sent; dropped later, it is.
-    ///
-    /// There is no time limit: a peer may be away for days. Wrap the call in `tokio::time::timeout` for one.
-    ///
-    /// # Errors
-    /// [`Error::NotPaired`], [`Error::TooLarge`], [`Error::Rejected`], [`Error::Unpaired`], or why the client ended.
-    pub async fn send(&self, peer: DeviceId, bytes: impl Into<Vec<u8>>) -> Result<Receipt, Error> {
-        self.enqueue(peer, bytes).await?.await
-    }
-
-    /// Gives a message to be sent and returns once there is room for it: at most 4 096 messages and 16 MiB wait for
-    /// one peer. What is returned resolves when the peer's application has taken it.
-    ///
-    /// # Errors
-    /// As for [`Client::send`].
-    pub async fn enqueue(
-        &self,
-        peer: DeviceId,
-        bytes: impl Into<Vec<u8>>,
-    ) -> Result<Delivery, Error> {
-        let mut bytes = bytes.into();
-        loop {
-            let room = self.shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            let pushed = self.shared.state.lock().push_message(peer, bytes)?;
-            match pushed {
-                Pushed::Waits(receiver) => {
-                    self.shared.work.notify_one();
-                    return Ok(Delivery(receiver));
-                }
-                Pushed::Full(back) => bytes = back,
-            }
-            room.await;
-        }
-    }
-
-    /// The next message of any peer, peers in turn. A message counts as delivered once this returns it; what is not
-    /// asked for waits, and after 1 MiB or 1 024 messages so does its sender. Cancellation-safe.
-    ///
-    /// # Errors
-    /// Why the client ended.
-    pub async fn receive(&self) -> Result<Message, Error> {
-        loop {
-            let changed = self.shared.messages.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let mut state = self.shared.state.lock();
-                if let Some((peer, bytes)) = state.take_message() {
-                    drop(state);
-                    self.shared.work.notify_one();
-                    return Ok(Message { peer, bytes });
-                }
-                if let Some(ending) = &state.ended {
-                    return Err(ending.error());
-                }
-            }
-            changed.await;
-        }
     }
 
     /// Opens a stream of bytes to a peer, waiting for a session if there is none and while 64 are open.

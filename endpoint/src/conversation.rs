@@ -1,6 +1,9 @@
 //! What two paired devices say to each other, as a state machine: bodies of cells in and out, no socket and no clock
 //! (`PROTOCOL.md` §6, annexes A.3 to A.5).
 //!
+//! What must outlast a crash it asks to be written down ([`Conversation::poll_entry`]) and acts on only once it was
+//! ([`Conversation::handle_stored`]): a message is sent, an acknowledgement told and an end reported no earlier.
+//!
 //! A [`Conversation`] makes a secure channel when there is something to say and keeps it fresh. On top it carries
 //! *messages*, delivered once and in order, and *streams* of bytes with an authenticated end. The relay below may
 //! refuse, lose, repeat, reorder or change cells; of all this a conversation knows only what UNDELIVERABLE says, and
@@ -10,7 +13,9 @@
 //!
 //! | sent | acknowledged by | sent again |
 //! |---|---|---|
-//! | a message | ACK `next`: the peer's application has taken it | the fragments that UNDELIVERABLE names; all after a reconnect or a stall |
+//! | a message | ACK `next`: the peer's application has confirmed it | the fragments that UNDELIVERABLE names; all after a reconnect or a stall |
+//! | that a message ended otherwise (GAP) | ACK `next` beyond it | likewise |
+//! | the refusal of a message (REJECT) | GAP over it | whenever the message comes again |
 //! | bytes of a stream | WINDOW: limit − 1 MiB is what its reader has consumed, the end counting as one byte | likewise |
 //! | data cells | WINDOW 0: limit − 1 MiB is the sum of their sizes that have arrived | – |
 //! | HS1, HS2, HS3 | the next handshake message, or the first frame | every 1.5 s, for 10 s |
@@ -19,6 +24,7 @@ pub mod limits;
 pub mod preamble;
 
 mod channel;
+mod delivery;
 mod event;
 mod flight;
 mod inbox;
@@ -26,6 +32,7 @@ mod outbox;
 mod reading;
 mod receiving;
 mod sending;
+mod storing;
 mod streams;
 mod timing;
 mod writing;
@@ -34,18 +41,22 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use hushwire_wire::cell::Class;
+use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
 use channel::Channel;
 use flight::Flight;
 use inbox::Inbox;
-use limits::MESSAGE_BYTES_MAX;
 use outbox::Outbox;
+use storing::Storing;
 use streams::Streams;
 
-pub use event::{Event, MessageNumber, PushError, StreamRead, Transmit};
+pub use delivery::{Incoming, OutboxLimits};
+pub use event::{Event, PushError, StreamRead, Transmit};
+pub use outbox::PendingSend;
 pub use streams::{Refusal, StreamError, StreamId};
 
+use crate::journal::PeerLogs;
 use crate::link::{Backoff, CellId};
 use crate::suite::Minimum;
 use crate::suite::frames::ConnectionSalt;
@@ -59,6 +70,14 @@ pub struct Moment {
     pub now: Instant,
     /// Nanoseconds since 1970-01-01 UTC, for handshakes.
     pub unix_ns: u64,
+}
+
+impl Moment {
+    /// Seconds since 1970-01-01 UTC, for what is kept on disk.
+    #[must_use]
+    pub const fn unix_s(&self) -> u64 {
+        self.unix_ns / 1_000_000_000
+    }
 }
 
 /// What pairing left behind and the keystore keeps.
@@ -91,6 +110,9 @@ pub struct Conversation {
     channel: Channel,
     outbox: Outbox,
     inbox: Inbox,
+    storing: Storing,
+    /// The last cursor that was given to be stored.
+    cursor_asked: Option<(u64, u64)>,
     streams: Streams,
     flight: Flight,
     /// Sizes of the peer's data cells that have arrived in this session, and what of it was told.
@@ -115,22 +137,28 @@ pub struct Conversation {
     class_max: Class,
     away_until: Option<Instant>,
     away: Backoff,
+    /// What the relay last said of cells to this peer, until the peer is heard again.
+    hint: Option<Undelivered>,
 }
 
 impl Conversation {
-    /// The conversation of `ours` with `peer`, silent as yet. `salt` is that of the connection to the relay.
+    /// The conversation of `ours` with `peer`, silent as yet. `logs` is what the journal knows of it, `salt` that of the
+    /// connection to the relay.
     #[must_use]
     pub fn new(
         ours: DeviceId,
         peer: DeviceId,
         keys: PeerKeys,
+        logs: PeerLogs,
         salt: ConnectionSalt,
         random: &mut dyn Random,
     ) -> Self {
         Self {
             channel: Channel::new(ours, peer, keys, salt),
-            outbox: Outbox::new(u64::from_le_bytes(draw(random))),
-            inbox: Inbox::default(),
+            outbox: Outbox::new(logs.outgoing, u64::from_le_bytes(draw(random))),
+            inbox: Inbox::new(logs.incoming),
+            storing: Storing::default(),
+            cursor_asked: None,
             streams: Streams::default(),
             flight: Flight::new(),
             arrived: 0,
@@ -150,35 +178,11 @@ impl Conversation {
             class_max: Class::C7,
             away_until: None,
             away: Backoff::default(),
+            hint: None,
         }
     }
 
     // What the application does.
-
-    /// Gives a message to be delivered. It stays here until the peer's application has taken it.
-    ///
-    /// # Errors
-    /// See [`PushError`]; with `Full`, try again after [`Event::Delivered`].
-    pub fn push_message(&mut self, bytes: Vec<u8>) -> Result<MessageNumber, (PushError, Vec<u8>)> {
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err((PushError::TooLarge(bytes.len()), bytes));
-        }
-        if !self.outbox.has_room(bytes.len()) {
-            return Err((PushError::Full, bytes));
-        }
-        Ok(MessageNumber(self.outbox.push(bytes)))
-    }
-
-    /// The peer's next message, which counts as delivered with this call.
-    pub fn take_message(&mut self, moment: Moment, random: &mut dyn Random) -> Option<Vec<u8>> {
-        self.inbox.take(moment.now, random)
-    }
-
-    /// Whether [`Conversation::take_message`] has something.
-    #[must_use]
-    pub fn has_message(&self) -> bool {
-        self.inbox.is_ready()
-    }
 
     /// Opens a stream to the peer. `None` where there is no session yet (which this call asks for) or 64 streams are
     /// open.
@@ -304,6 +308,13 @@ impl Conversation {
             self.tell_again(moment.now);
             self.greeting = true;
         }
+    }
+
+    /// The peer was paired anew: sessions and streams end, messages are sent again under the new key.
+    pub fn handle_new_keys(&mut self, keys: PeerKeys, moment: Moment, random: &mut dyn Random) {
+        self.session_lost(moment, random);
+        self.channel.set_keys(keys);
+        self.outbox.on_session(true);
     }
 
     /// The connection is gone, and who knows what with it.

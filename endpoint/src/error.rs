@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use hushwire_wire::code::CodeError;
-use hushwire_wire::control::ErrorCode;
+use hushwire_wire::control::{ErrorCode, Undelivered};
 use hushwire_wire::id::DeviceId;
 
 use crate::conversation::StreamError;
 use crate::conversation::preamble::LabelError;
 use crate::io::IoError;
+use crate::journal::JournalError;
 use crate::keystore::KeystoreError;
 use crate::link::LinkError;
 use crate::pairing::PairError;
@@ -62,6 +63,21 @@ pub enum Error {
     /// A message is larger than 16 MiB.
     #[error("a message of {0} bytes is too large: at most 16 MiB, send it as a stream")]
     TooLarge(usize),
+    /// The message could not be written to disk, and is not sent.
+    #[error("the message was not sent, because it could not be stored: {0}")]
+    Storage(String),
+    /// What waits for the peer is as much as was allowed, and the message was not taken.
+    #[error("too much waits for device {0} already: send less, or allow more")]
+    OutboxFull(DeviceId),
+    /// The time of a message was over before the peer acknowledged it.
+    #[error("the message was not acknowledged in time and may or may not have arrived{}", last_said(*hint))]
+    Expired {
+        /// What the relay last said of cells to this peer, if it complained.
+        hint: Option<Undelivered>,
+    },
+    /// The journal of messages cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The peer's application refused the message.
     #[error("the peer refused the message (reason {0})")]
     Rejected(u16),
@@ -122,7 +138,7 @@ impl Error {
             },
             Self::Link(error) => link_is_retryable(error),
             Self::Refused { code, .. } => code_is_retryable(*code),
-            Self::NoAnswer | Self::Disconnected => true,
+            Self::NoAnswer | Self::Disconnected | Self::Storage(_) | Self::OutboxFull(_) => true,
             Self::Stream(StreamError::SessionLost) => true,
             Self::NotEnrolled
             | Self::NotAdmitted(_)
@@ -133,6 +149,8 @@ impl Error {
             | Self::Unpaired(_)
             | Self::TooLarge(_)
             | Self::Rejected(_)
+            | Self::Expired { .. }
+            | Self::Journal(_)
             | Self::Stream(
                 StreamError::Abandoned(_) | StreamError::Closed | StreamError::NotAwaited,
             )
@@ -146,6 +164,19 @@ impl Error {
             | Self::Keystore(_)
             | Self::Closed => false,
         }
+    }
+}
+
+/// What the relay last said of cells to the peer.
+const fn last_said(hint: Option<Undelivered>) -> &'static str {
+    match hint {
+        None => "",
+        Some(Undelivered::Offline) => " (the relay last said that the peer is not connected)",
+        Some(Undelivered::Busy) => " (the relay last said that the peer does not keep up)",
+        Some(Undelivered::Refused) => {
+            " (the relay last said that the peer takes nothing from this device)"
+        }
+        Some(Undelivered::TooLarge) => " (the relay last said that the cells are too large)",
     }
 }
 

@@ -4,7 +4,8 @@ mod link_support;
 
 use std::time::Duration;
 
-use hushwire::conversation::{Event, StreamError, StreamRead};
+use hushwire::conversation::{Event, Incoming, OutboxLimits, StreamError, StreamRead};
+use hushwire::journal::Outcome;
 use link_support::{Dice, Weather, World};
 
 const LONG: Duration = Duration::from_secs(40_000);
@@ -22,6 +23,10 @@ fn message(seed: u64, number: u64) -> Vec<u8> {
     bytes
 }
 
+fn is_delivered(event: &Event) -> bool {
+    matches!(event, Event::Ended(ended) if ended.outcome == Outcome::Delivered)
+}
+
 /// Both ends send `count` messages; each must arrive once, in order, and be acknowledged.
 fn exchange(seed: u64, weather: Weather, count: u64, trouble: impl Fn(&mut World, u64)) -> World {
     let mut world = World::new(seed, weather);
@@ -31,29 +36,22 @@ fn exchange(seed: u64, weather: Weather, count: u64, trouble: impl Fn(&mut World
     world.run(LONG, |world| {
         steps += 1;
         trouble(world, steps);
-        let moment = world.moment();
         for end in 0..2 {
             while pushed[end] < count {
                 let bytes = message(seed + end as u64, pushed[end]);
-                if world.ends[end].conversation.push_message(bytes).is_err() {
+                if world.push(end, bytes).is_err() {
                     break;
                 }
                 pushed[end] += 1;
             }
-            let World { ends, dice, .. } = &mut *world;
-            while let Some(bytes) = ends[end].conversation.take_message(moment, dice) {
+            while let Some(Incoming { bytes, .. }) = world.take(end) {
                 assert!(bytes == message(seed + 1 - end as u64, taken[end]), "seed {seed}: order");
                 taken[end] += 1;
             }
         }
         let delivered = |end: usize| {
-            let mut sum = 0;
-            for event in &world.ends[end].events {
-                if let Event::Delivered { from, to } = event {
-                    sum += to.0 - from.0;
-                }
-            }
-            sum
+            let events = world.ends[end].events.iter();
+            events.filter(|event| is_delivered(event)).count() as u64
         };
         taken == [count; 2] && delivered(0) == count && delivered(1) == count
     });
@@ -82,6 +80,7 @@ fn messages_in_foul_weather() {
         Weather { jitter_ms: 50, ..Weather::default() },
         Weather { busy: 5, lost: 3, changed: 3, repeated: 5, jitter_ms: 20, ..Weather::default() },
         Weather { queue_bytes: 64 * 1024, bytes_per_ms: 1_000, ..Weather::default() },
+        Weather { disk_ms: 20, lost: 3, ..Weather::default() },
     ];
     for weather in weathers {
         for seed in 0..12 {
@@ -131,17 +130,13 @@ fn both_ends_begin_at_once_and_one_session_comes_of_it() {
 #[test]
 fn a_message_stays_until_the_application_has_taken_it() {
     let mut world = World::new(1, Weather::default());
-    world.ends[0].conversation.push_message(b"wait".to_vec()).expect("room");
+    world.push(0, b"wait".to_vec()).expect("room");
     let start = world.now;
     world.run(LONG, |world| world.now > start + Duration::from_secs(200));
-    let delivered = |world: &World| {
-        world.ends[0].events.iter().any(|event| matches!(event, Event::Delivered { .. }))
-    };
+    let delivered = |world: &World| world.ends[0].events.iter().any(is_delivered);
     assert!(!delivered(&world) && world.ends[1].conversation.has_message());
     assert!(world.ends[1].received_cells < 20, "no storm of copies");
-    let moment = world.moment();
-    let World { ends, dice, .. } = &mut world;
-    let bytes = ends[1].conversation.take_message(moment, dice);
+    let bytes = world.take(1).map(|incoming| incoming.bytes);
     assert_eq!(bytes.as_deref(), Some(&b"wait"[..]));
     world.run(Duration::from_millis(100), |world| delivered(world));
 }
@@ -149,17 +144,13 @@ fn a_message_stays_until_the_application_has_taken_it() {
 #[test]
 fn a_peer_started_anew_is_noticed_and_messages_go_on() {
     let mut world = World::new(3, Weather::default());
-    world.ends[0].conversation.push_message(b"before".to_vec()).expect("room");
-    let take = |world: &mut World| {
-        let moment = world.moment();
-        let World { ends, dice, .. } = world;
-        ends[1].conversation.take_message(moment, dice)
-    };
+    world.push(0, b"before".to_vec()).expect("room");
+    let take = |world: &mut World| world.take(1).map(|incoming| incoming.bytes);
     world.run(LONG, |world| take(world).is_some());
     let start = world.now;
     world.run(LONG, |world| world.now > start + Duration::from_secs(1));
     world.restart(1);
-    world.ends[0].conversation.push_message(b"after".to_vec()).expect("room");
+    world.push(0, b"after".to_vec()).expect("room");
     let start = world.now;
     let mut got = None;
     world.run(LONG, |world| {
@@ -173,10 +164,9 @@ fn a_peer_started_anew_is_noticed_and_messages_go_on() {
 #[test]
 fn messages_larger_than_the_limit_are_refused() {
     let mut world = World::new(4, Weather::default());
-    let conversation = &mut world.ends[0].conversation;
-    assert!(conversation.push_message(vec![0; (16 << 20) + 1]).is_err());
-    assert!(conversation.push_message(vec![0; 16 << 20]).is_ok());
-    assert!(conversation.push_message(vec![0; 1]).is_err(), "the outbox is bounded");
+    assert!(world.push(0, vec![0; (16 << 20) + 1]).is_err());
+    assert!(world.push(0, vec![0; 16 << 20]).is_ok());
+    assert!(world.push(0, vec![0; 1]).is_err(), "the outbox is bounded");
     world.run(LONG, |world| world.ends[1].conversation.has_message());
     assert!(world.most_flying < 256 * 1024, "below the relay's share of one sender");
 }
@@ -347,7 +337,9 @@ fn sessions_are_renewed_under_way() {
         let [first, second] = ends;
         writer = writer.or_else(|| first.conversation.open_stream());
         if *now > start + Duration::from_secs(100 * sent) {
-            first.conversation.push_message(sent.to_le_bytes().to_vec()).expect("room");
+            let bytes = sent.to_le_bytes().to_vec();
+            let limits = OutboxLimits::default();
+            first.conversation.push_message(bytes, None, limits, moment).expect("room");
             if let Some(id) = writer {
                 first
                     .conversation
@@ -356,7 +348,8 @@ fn sessions_are_renewed_under_way() {
             }
             sent += 1;
         }
-        while let Some(bytes) = second.conversation.take_message(moment, dice) {
+        while let Some(Incoming { id, bytes, .. }) = second.conversation.hand_out() {
+            second.conversation.confirm(id);
             assert_eq!(bytes, taken.to_le_bytes());
             taken += 1;
         }
@@ -364,7 +357,7 @@ fn sessions_are_renewed_under_way() {
         if let Some(id) = reader {
             second.conversation.read_stream(id, &mut [0; 100], moment, dice).expect("lives on");
         }
-        taken == 180
+        taken >= 180
     });
     let count = |end: usize, which: fn(&Event) -> bool| {
         world.ends[end].events.iter().filter(|event| which(event)).count()
@@ -379,7 +372,7 @@ fn sessions_are_renewed_under_way() {
 fn an_absent_peer_is_tried_again_until_it_is_there() {
     let mut world = World::new(8, Weather::default());
     world.ends[1].online = false;
-    world.ends[0].conversation.push_message(b"hello?".to_vec()).expect("room");
+    world.push(0, b"hello?".to_vec()).expect("room");
     let start = world.now;
     world.run(LONG, |world| world.now > start + Duration::from_secs(120));
     let tries =

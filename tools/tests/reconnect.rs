@@ -108,12 +108,15 @@ async fn a_killed_relay_costs_nothing_but_time() {
                         lost += 1;
                     }
                     Event::Connected { .. } if lost > 0 => return,
-                    Event::Missed { .. } | Event::KeystoreFailed { .. } => panic!("unexpected"),
+                    Event::Missed { .. }
+                    | Event::KeystoreFailed { .. }
+                    | Event::StorageFailed { .. }
+                    | Event::SetBack { .. }
+                    | Event::MessagesLost { .. } => panic!("unexpected"),
                     Event::Connected { .. }
                     | Event::PeerUp { .. }
                     | Event::PeerDown { .. }
-                    | Event::PeerAway { .. }
-                    | Event::MessagesLost { .. } => {}
+                    | Event::PeerAway { .. } => {}
                 }
             }
         })

@@ -48,6 +48,17 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// A peer has seen messages of this device that this device does not know: its keystore was restored from a backup,
+    /// or copied. What had not ended is sent again, and may arrive twice.
+    SetBack {
+        /// The peer.
+        peer: DeviceId,
+    },
+    /// Messages cannot be written to disk at present: none is sent or acknowledged until they can.
+    StorageFailed {
+        /// Why, for a person.
+        why: String,
+    },
     /// Something could not be stored; the client goes on.
     KeystoreFailed {
         /// Why, for a person.

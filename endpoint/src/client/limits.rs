@@ -17,5 +17,11 @@ pub const WELCOME_MS_MAX: u64 = 10_000;
 
 /// Time in which peers are told what was received, before a client that is closed ends.
 pub const CLOSE_MS_MAX: u64 = 2_000;
+/// Bytes of messages stored together; a single one may be larger.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What could not be stored is tried again after this.
+pub const STORAGE_RETRY_MS: u64 = 1_000;
+/// What has expired is looked for so often, in case the clock is set.
+pub const EXPIRY_LOOK_MS_MAX: u64 = 60_000;
 /// Streams of peers that await an answer, were dropped without one, and wait for room to be answered with nothing.
 pub const ANSWERS_OWED_MAX: usize = 1_024;

@@ -1,5 +1,6 @@
 //! Everything a client knows, under its lock: the link, a conversation for each peer, and who waits for what.
 
+mod deliveries;
 mod hearing;
 mod routing;
 mod turning;
@@ -13,18 +14,20 @@ use hushwire_wire::control::{Request, RequestId};
 use hushwire_wire::id::DeviceId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::Receipt;
 use super::clock::moment;
 use super::event::Event;
 use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
-use crate::conversation::{Conversation, MessageNumber, Moment, PeerKeys, PushError, StreamId};
+use crate::conversation::{Conversation, Moment, PeerKeys, StreamId};
 use crate::error::Error;
+use crate::journal::{EndedSend, Entry, Logs, PeerLogs};
 use crate::keystore::Keystore;
 use crate::link::{Answer, Link};
 use crate::suite::frames::ConnectionSalt;
 use crate::suite::limits::HANDSHAKES_PENDING_MAX;
 use crate::suite::random::OsRandom;
 
+pub(super) use deliveries::Pushed;
+use deliveries::Waiters;
 pub(super) use routing::Incoming;
 
 /// What concerns a pairing in progress.
@@ -38,6 +41,10 @@ pub(super) enum PairingInput {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) conversation: Conversation,
+    /// Which of the conversations this client has made.
+    epoch: u64,
+    /// Messages that have ended, oldest first.
+    ended: VecDeque<EndedSend>,
     /// When the conversation next wants to be asked; the same as in `State::timers`.
     timer: Option<Instant>,
 }
@@ -48,8 +55,6 @@ pub(super) struct StreamWakers {
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
 }
-
-pub(super) type Delivered = oneshot::Sender<Result<Receipt, Error>>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -65,7 +70,16 @@ pub(super) struct State {
     /// Peers with messages, in turn.
     ready: VecDeque<DeviceId>,
     routing: routing::Routing,
-    deliveries: BTreeMap<(DeviceId, MessageNumber), Delivered>,
+    /// Who waits for which message, by its number.
+    waiters: BTreeMap<(DeviceId, u64), Waiters>,
+    /// What the journal is to know, in order, and of which conversation.
+    to_store: VecDeque<(u64, Entry)>,
+    /// A batch is being written.
+    storing: bool,
+    /// Why nothing can be stored at present.
+    storage_failed: Option<String>,
+    /// Epochs given so far.
+    epochs: u64,
     pub(super) streams: HashMap<(DeviceId, StreamId), StreamWakers>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     /// Rendezvous of this device, and devices it is pairing with.
@@ -88,6 +102,7 @@ pub(super) struct Signals {
     pub(super) messages: bool,
     pub(super) incoming: bool,
     pub(super) room: bool,
+    pub(super) storage: bool,
 }
 
 /// Why a client has ended for good.
@@ -110,14 +125,9 @@ impl Ending {
     }
 }
 
-/// A message that found no room comes back.
-pub(super) enum Pushed {
-    Waits(oneshot::Receiver<Result<Receipt, Error>>),
-    Full(Vec<u8>),
-}
-
 impl State {
-    pub(super) fn new(keystore: Keystore) -> Self {
+    /// `logs` is what the journal knows.
+    pub(super) fn new(keystore: Keystore, logs: &Logs) -> Self {
         let mut random = OsRandom;
         let ours = keystore.identity().device_id();
         let salt = ConnectionSalt::draw(&mut random);
@@ -131,7 +141,11 @@ impl State {
             dirty: VecDeque::new(),
             ready: VecDeque::new(),
             routing: routing::Routing::default(),
-            deliveries: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            to_store: VecDeque::new(),
+            storing: false,
+            storage_failed: None,
+            epochs: 0,
             streams: HashMap::new(),
             answers: BTreeMap::new(),
             rendezvous: HashMap::new(),
@@ -147,22 +161,35 @@ impl State {
         let peers: Vec<_> =
             state.keystore.peers().map(|peer| (peer.device(), PeerKeys::from(peer))).collect();
         for (device, keys) in peers {
-            state.insert(device, keys);
+            state.insert(device, keys, logs.peer(&device).cloned().unwrap_or_default());
+        }
+        // A crash came between the keystore's and the journal's knowing that a peer is gone.
+        let gone = logs.peers().map(|(device, _)| device);
+        for device in gone.filter(|device| !state.peers.contains_key(device)).collect::<Vec<_>>() {
+            state.store_forgotten(device);
         }
         state
     }
 
-    fn insert(&mut self, device: DeviceId, keys: PeerKeys) {
-        let conversation = Conversation::new(self.ours, device, keys, self.salt, &mut self.random);
-        self.peers.insert(device, Peer { conversation, timer: None });
+    fn insert(&mut self, device: DeviceId, keys: PeerKeys, mut logs: PeerLogs) {
+        self.epochs += 1;
+        let (epoch, ended) = (self.epochs, std::mem::take(&mut logs.ended));
+        let (salt, random) = (self.salt, &mut self.random);
+        let conversation = Conversation::new(self.ours, device, keys, logs, salt, random);
+        self.peers.insert(device, Peer { conversation, epoch, ended, timer: None });
     }
 
-    /// Takes up the conversation with a peer that the keystore has just learnt; one that was there is over, for its
-    /// key has changed.
+    /// Takes up the conversation with a peer that the keystore has just learnt. With one that was known before it goes
+    /// on under the new key: what was not delivered is sent again.
     pub(super) fn add_peer(&mut self, device: DeviceId) {
         let Some(keys) = self.keystore.peer(&device).map(PeerKeys::from) else { return };
-        self.forget_peer(device);
-        self.insert(device, keys);
+        if self.peers.contains_key(&device) {
+            self.with(device, |conversation, random| {
+                conversation.handle_new_keys(keys, moment(), random);
+            });
+            return;
+        }
+        self.insert(device, keys, PeerLogs::default());
         if self.link.is_some() {
             let salt = self.salt;
             self.with(device, |conversation, _| conversation.handle_connected(salt, moment()));
@@ -175,13 +202,8 @@ impl State {
         if let Some(at) = peer.timer {
             self.timers.remove(&(at, device));
         }
-        let waiting: Vec<_> =
-            self.deliveries.keys().filter(|(of, _)| *of == device).copied().collect();
-        for key in waiting {
-            if let Some(waiting) = self.deliveries.remove(&key) {
-                let _gone = waiting.send(Err(Error::Unpaired(device)));
-            }
-        }
+        self.store_forgotten(device);
+        self.fail_waiters(Some(device), || Error::Unpaired(device));
         self.wakers.extend(self.routing.forget(device));
         for ((of, _), wakers) in &mut self.streams {
             if *of == device {
@@ -233,35 +255,6 @@ impl State {
 
     // Applications.
 
-    pub(super) fn push_message(&mut self, peer: DeviceId, bytes: Vec<u8>) -> Result<Pushed, Error> {
-        match self.conversation(peer)?.push_message(bytes) {
-            Ok(number) => {
-                let (sender, receiver) = oneshot::channel();
-                self.deliveries.insert((peer, number), sender);
-                self.touch(peer);
-                Ok(Pushed::Waits(receiver))
-            }
-            Err((PushError::Full, bytes)) => Ok(Pushed::Full(bytes)),
-            Err((PushError::TooLarge(length), _)) => Err(Error::TooLarge(length)),
-        }
-    }
-
-    pub(super) fn take_message(&mut self) -> Option<(DeviceId, Vec<u8>)> {
-        while let Some(peer) = self.ready.pop_front() {
-            let taken = self.with(peer, |conversation, random| {
-                let bytes = conversation.take_message(moment(), random);
-                (bytes, conversation.has_message())
-            });
-            if let Some((Some(bytes), more)) = taken {
-                if more {
-                    self.ready.push_back(peer);
-                }
-                return Some((peer, bytes));
-            }
-        }
-        None
-    }
-
     /// Asks the relay for something. `None` without a connection, or with 64 requests open.
     pub(super) fn request(&mut self, request: Request) -> Option<oneshot::Receiver<Answer>> {
         let id = self.link.as_mut()?.request(request, moment().now)?;
@@ -304,9 +297,7 @@ impl State {
 
     /// Nothing will happen any more: everybody who waits hears why.
     pub(super) fn end(&mut self, ending: Ending) {
-        for (_, waiting) in std::mem::take(&mut self.deliveries) {
-            let _gone = waiting.send(Err(ending.error()));
-        }
+        self.fail_waiters(None, || ending.error());
         self.rendezvous.clear();
         self.partners.clear();
         self.wakers.extend(self.routing.wakers());
@@ -314,7 +305,7 @@ impl State {
             self.wakers.extend(wakers.reader.take());
             self.wakers.extend(wakers.writer.take());
         }
-        self.signals = Signals { messages: true, incoming: true, room: true };
+        self.signals = Signals { messages: true, incoming: true, room: true, storage: true };
         self.ended = Some(ending);
     }
 

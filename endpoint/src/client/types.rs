@@ -3,14 +3,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hushwire_wire::control::CoverMode;
 use hushwire_wire::id::DeviceId;
 use tokio::sync::oneshot;
 
+use crate::conversation::{OutboxLimits, PendingSend};
 use crate::error::Error;
+use crate::journal::{Durability, EndedSend, MessageId, Outcome};
 
-/// What a client says of itself.
+/// What a client says of itself, and how it keeps messages.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Software and version, told to the relay; at most 32 bytes. Default: `hushwire/` and this crate's version.
@@ -19,6 +22,12 @@ pub struct Options {
     pub name: Option<String>,
     /// Cover asked for. Default: off.
     pub cover: CoverMode,
+    /// What waits for one peer.
+    pub outbox: Outbox,
+    /// What a message survives. Default: the end of the machine.
+    pub durability: Durability,
+    /// How long messages are kept that are sent without a time of their own. Default: until they are delivered.
+    pub expires_in: Option<Duration>,
 }
 
 impl Default for Options {
@@ -27,8 +36,37 @@ impl Default for Options {
             software: concat!("hushwire/", env!("CARGO_PKG_VERSION")).into(),
             name: None,
             cover: CoverMode::Off,
+            outbox: Outbox::default(),
+            durability: Durability::Disk,
+            expires_in: None,
         }
     }
+}
+
+/// What waits for one peer, and what happens when it is too much.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outbox {
+    /// How much. Default: 4 096 messages and 16 MiB.
+    pub limits: OutboxLimits,
+    /// What then. Default: whoever sends waits.
+    pub when_full: WhenFull,
+}
+
+/// What happens to a message for which there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Whoever sends it waits until there is.
+    #[default]
+    Wait,
+    /// It is refused with [`Error::OutboxFull`].
+    Refuse,
+}
+
+/// How to send one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOptions {
+    /// How long it is kept, to the second. Default: as [`Options::expires_in`].
+    pub expires_in: Option<Duration>,
 }
 
 /// A message from a peer.
@@ -36,6 +74,10 @@ impl Default for Options {
 pub struct Message {
     /// Who sent it.
     pub peer: DeviceId,
+    /// Its name, which its sender knows it by too.
+    pub id: MessageId,
+    /// When its sender gives it up, unix seconds by the sender's clock. `None` where it never does.
+    pub expires_s: Option<u64>,
     /// What it says.
     pub bytes: Vec<u8>,
 }
@@ -45,8 +87,78 @@ pub struct Message {
 pub struct Receipt {
     /// The peer.
     pub peer: DeviceId,
-    /// Number of the message among those this client has sent to the peer.
+    /// The message's name.
+    pub id: MessageId,
+    /// Its number among all that were ever given for this peer.
     pub number: u64,
+}
+
+/// A message that was given to be sent, and what is known of it. Times are unix seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// To whom.
+    pub peer: DeviceId,
+    /// Its name.
+    pub id: MessageId,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was given.
+    pub queued_s: u64,
+    /// When it expires; not known of one that has ended.
+    pub expires_s: Option<u64>,
+    /// When a part of it was first sent: by this process, where it has not ended.
+    pub first_sent_s: Option<u64>,
+    /// How far it is.
+    pub state: SendState,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendState {
+    /// It is on its way to the disk: nobody has been promised anything yet.
+    Storing,
+    /// It waits here, or is on its way, or has arrived without a word of it.
+    Waiting,
+    /// The peer's library has it; its application has not taken it yet.
+    Received,
+    /// It has ended.
+    Ended {
+        /// When.
+        at_s: u64,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+impl Sent {
+    pub(super) fn ended(peer: DeviceId, ended: &EndedSend) -> Self {
+        Self {
+            peer,
+            id: ended.id,
+            length: ended.length,
+            queued_s: ended.queued_s,
+            expires_s: None,
+            first_sent_s: ended.first_sent_s,
+            state: SendState::Ended { at_s: ended.ended_s, outcome: ended.outcome },
+        }
+    }
+
+    pub(super) fn pending(peer: DeviceId, pending: &PendingSend) -> Self {
+        let state = match (pending.is_stored, pending.is_received) {
+            (false, _) => SendState::Storing,
+            (true, false) => SendState::Waiting,
+            (true, true) => SendState::Received,
+        };
+        Self {
+            peer,
+            id: pending.id,
+            length: pending.length,
+            queued_s: pending.queued_s,
+            expires_s: pending.expires_s,
+            first_sent_s: pending.first_sent_s,
+            state,
+        }
+    }
 }
 
 /// A peer, as the client sees it.
@@ -60,15 +172,32 @@ pub struct PeerInfo {
     pub is_up: bool,
 }
 
-/// A message on its way: resolves when the peer's application has taken it. Dropping it changes nothing for the
-/// message.
+/// A message on its way: resolves when it has ended. Dropping it changes nothing for the message.
 #[derive(Debug)]
-pub struct Delivery(pub(super) oneshot::Receiver<Result<Receipt, Error>>);
+pub struct Delivery {
+    id: MessageId,
+    ended: oneshot::Receiver<Result<Receipt, Error>>,
+}
+
+impl Delivery {
+    pub(super) const fn new(
+        id: MessageId,
+        ended: oneshot::Receiver<Result<Receipt, Error>>,
+    ) -> Self {
+        Self { id, ended }
+    }
+
+    /// The message's name, for [`Client::sent`](super::Client::sent) and `hush trace`.
+    #[must_use]
+    pub const fn id(&self) -> MessageId {
+        self.id
+    }
+}
 
 impl Future for Delivery {
     type Output = Result<Receipt, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|sent| sent.unwrap_or(Err(Error::Closed)))
+        Pin::new(&mut self.ended).poll(context).map(|ended| ended.unwrap_or(Err(Error::Closed)))
     }
 }

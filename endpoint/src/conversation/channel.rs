@@ -149,6 +149,10 @@ impl Channel {
         }
     }
 
+    pub(super) const fn peer(&self) -> DeviceId {
+        self.peer
+    }
+
     pub(super) fn sending(&mut self) -> Option<&mut Sending> {
         self.sending.as_mut()
     }
@@ -200,6 +204,13 @@ impl Channel {
         if !self.is_up() && !self.is_shaking() && !waits && may_begin {
             self.begin(Carriage::Outer, identity, moment, random);
         }
+    }
+
+    /// The peer was paired anew.
+    pub(super) fn set_keys(&mut self, keys: PeerKeys) {
+        self.keys = keys;
+        self.backoff.reset();
+        self.begin_at = None;
     }
 
     /// When [`Channel::demand`] would do something that it does not do now.

@@ -3,12 +3,9 @@
 use hushwire_wire::control::Undelivered;
 
 use super::StreamId;
+use crate::journal::EndedSend;
 use crate::link::CellId;
 use crate::suite::handshake::Established;
-
-/// Number of a message among those given to one conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageNumber(pub u64);
 
 /// What happened.
 #[derive(Debug)]
@@ -24,22 +21,18 @@ pub enum Event {
     SessionUp,
     /// The session ended, and its streams with it.
     SessionLost,
-    /// [`Conversation::take_message`](super::Conversation::take_message) has something.
+    /// [`Conversation::hand_out`](super::Conversation::hand_out) has something.
     MessageReady,
-    /// The peer's application has taken these messages, the last one excluded.
-    Delivered {
-        /// First.
-        from: MessageNumber,
-        /// One past the last.
-        to: MessageNumber,
+    /// A message is on disk, and will end in one of the ways there are.
+    Stored {
+        /// Its number.
+        number: u64,
     },
-    /// The peer refuses a message.
-    Rejected {
-        /// Which.
-        message: MessageNumber,
-        /// Why, in the peer's words.
-        reason: u16,
-    },
+    /// A message has ended.
+    Ended(Box<EndedSend>),
+    /// The peer has seen more of this device's log than this device knows: its keystore was restored from a backup, or
+    /// copied. What had not ended is sent again under new numbers, and may arrive twice.
+    SetBack,
     /// Messages of the peer that will never come.
     Lost {
         /// How many.

@@ -1,56 +1,81 @@
-//! Messages from one peer: put together, put in order, handed out once.
+//! Messages from one peer: put together, handed out in order, and acknowledged once the application has confirmed
+//! them and the journal knows it.
 //!
-//! The cursor (incarnation and next sequence) lives in memory; an application that must not see a message twice
-//! after its own crash needs it stored with its own data, which is an issue of its own.
+//! Everything below the *cursor* was confirmed; what the peer is told of is the *stored* cursor, which follows it.
 
-use std::collections::BTreeMap;
+mod handing;
+mod partial;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::limits::{
-    ACK_DELAY_MS, ACK_STEP_MESSAGES, GAPS_MAX, INBOX_BYTES_MAX, MESSAGE_BYTES_MAX,
-    MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX, PIECES_MAX, SEQUENCE_MAX,
+    ACK_DELAY_MS, GAPS_MAX, INBOX_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_AHEAD_MAX, SEQUENCE_MAX,
 };
 use super::outbox::CONVERSATION;
+use crate::journal::IncomingLog;
 use crate::suite::frame_types::{Ack, AckRange, AckRanges, Data, Frame};
 use crate::suite::random::{Random, draw};
+use partial::Partial;
+
+pub(super) use handing::{Confirmed, Handed};
 
 /// The peer broke a rule that every endpoint keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation;
 
-/// The log as the peer opened it.
-#[derive(Clone, Copy, Debug)]
-struct Log {
-    slot: u16,
-    incarnation: u64,
-}
-
-/// A message of which a part has come.
-#[derive(Debug)]
-struct Partial {
-    bytes: Vec<u8>,
-    /// The parts that have come: where they begin and end; apart, ascending.
-    pieces: BTreeMap<u32, u32>,
-}
-
 #[derive(Debug)]
 enum Entry {
     Partial(Partial),
-    Whole(Vec<u8>),
+    Whole {
+        bytes: Vec<u8>,
+        expires_s: Option<u64>,
+    },
+    /// The application has it, and has not said anything about it yet.
+    Handed {
+        length: usize,
+    },
+    /// The application has taken it.
+    Taken,
+    /// The application has refused it, and the peer may not have heard of it.
+    Refused {
+        reason: u16,
+        /// It is on disk.
+        stored: bool,
+    },
+}
+
+impl Entry {
+    const fn length(&self) -> usize {
+        match self {
+            Self::Partial(partial) => partial.length(),
+            Self::Whole { bytes, .. } => bytes.len(),
+            Self::Handed { length } => *length,
+            Self::Taken | Self::Refused { .. } => 0,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    log: Option<Log>,
-    /// The next one that the application takes.
-    next: u64,
+    /// The slot the peer chose for its log in this session.
+    slot: Option<u16>,
+    incarnation: Option<u64>,
+    /// Everything below was confirmed, or will never come.
+    cursor: u64,
+    /// As far as the journal knows of the cursor.
+    stored: u64,
+    /// The next that may be handed out, if it is there.
+    hand: u64,
     entries: BTreeMap<u64, Entry>,
     held_bytes: usize,
-    /// What will never come, beyond `next`.
+    /// What will never come, beyond the cursor.
     gaps: BTreeMap<u64, u64>,
     state_due: bool,
     ack_at: Option<Instant>,
-    /// Messages and bytes taken since the last acknowledgement.
+    /// Refusals that the peer is to be told of.
+    refusals_due: BTreeSet<u64>,
+    /// Messages and bytes confirmed since the last acknowledgement.
     taken: u64,
     taken_bytes: usize,
 }
@@ -62,7 +87,27 @@ pub(super) fn ack_delay(random: &mut dyn Random) -> Duration {
 }
 
 impl Inbox {
-    /// OPEN has come. Returns the messages that are lost, if any.
+    /// As far as the journal knows.
+    pub(super) fn new(log: Option<IncomingLog>) -> Self {
+        let Some(log) = log else { return Self::default() };
+        let entry = |refused: Option<u16>| match refused {
+            Some(reason) => Entry::Refused { reason, stored: true },
+            None => Entry::Taken,
+        };
+        let mut inbox = Self {
+            incarnation: Some(log.incarnation),
+            cursor: log.next,
+            stored: log.next,
+            hand: log.next,
+            entries: log.ahead.into_iter().map(|(at, refused)| (at, entry(refused))).collect(),
+            ..Self::default()
+        };
+        inbox.advance();
+        inbox.stored = inbox.cursor;
+        inbox
+    }
+
+    /// OPEN has come. Returns how many messages are lost, if any.
     pub(super) fn on_open(
         &mut self,
         slot: u16,
@@ -70,76 +115,128 @@ impl Inbox {
         incarnation: u64,
         first_held: u64,
         next: u64,
-    ) -> Result<Option<(u64, u64)>, Violation> {
+        now: Instant,
+    ) -> Result<Option<u64>, Violation> {
         let counted = first_held <= next && next <= SEQUENCE_MAX;
         if slot == 0 || *conversation != CONVERSATION || !counted {
             return Err(Violation);
         }
-        let known = self.log.is_some_and(|log| log.incarnation == incarnation);
-        self.log = Some(Log { slot, incarnation });
+        self.slot = Some(slot);
         self.state_due = true;
-        if !known {
-            self.entries.clear();
-            self.gaps.clear();
-            self.held_bytes = 0;
-            self.next = first_held;
+        self.ack_now(now);
+        self.refusals_again();
+        if self.incarnation != Some(incarnation) {
+            self.begin(incarnation, first_held);
             return Ok(None);
         }
         // What was given up before this device had taken it.
-        let lost = (first_held > self.next).then_some((self.next, first_held));
-        if lost.is_some() {
-            self.skip_to(first_held);
-        }
-        Ok(lost)
+        let lost = self.give_up(self.cursor, first_held);
+        self.cursor = self.cursor.max(first_held);
+        self.advance();
+        Ok((lost > 0).then_some(lost))
     }
 
-    /// Hands out nothing below `next` any more. Whole messages that wait there are given up with the rest: their
-    /// sender has said that they expired.
-    fn skip_to(&mut self, next: u64) {
-        let kept = self.entries.split_off(&next);
-        for entry in std::mem::replace(&mut self.entries, kept).into_values() {
+    fn begin(&mut self, incarnation: u64, first: u64) {
+        self.incarnation = Some(incarnation);
+        self.entries.clear();
+        self.gaps.clear();
+        self.refusals_due.clear();
+        self.held_bytes = 0;
+        (self.cursor, self.stored, self.hand) = (first, first, first);
+    }
+
+    /// What is inside will not be handed out any more: its sender has said that it has ended. Returns how many of these
+    /// the application has not seen.
+    fn give_up(&mut self, from: u64, to: u64) -> u64 {
+        if from >= to {
+            return 0;
+        }
+        let mut unseen = to - from;
+        let inside: Vec<_> = self.entries.range(from..to).map(|(sequence, _)| *sequence).collect();
+        for sequence in inside {
+            self.refusals_due.remove(&sequence);
+            let Some(entry) = self.entries.remove(&sequence) else { continue };
             self.held_bytes -= entry.length();
+            match entry {
+                Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. } => unseen -= 1,
+                Entry::Partial(_) | Entry::Whole { .. } => {}
+            }
         }
-        self.next = next;
-        self.skip_gaps();
+        unseen
     }
 
-    fn skip_gaps(&mut self) {
-        while let Some((&from, &to)) = self.gaps.first_key_value()
-            && from <= self.next
-        {
-            self.gaps.remove(&from);
-            self.next = self.next.max(to);
-        }
-    }
-
-    /// GAP has come: those messages will not. Returns what is lost with it.
+    /// GAP has come: those messages will not. Returns what is lost with it; what was refused is not.
     pub(super) fn on_gap(
         &mut self,
         slot: u16,
         from: u64,
         to: u64,
-    ) -> Result<Option<(u64, u64)>, Violation> {
-        if !self.is_open(slot) || to <= self.next {
+        now: Instant,
+    ) -> Result<Option<u64>, Violation> {
+        if self.slot != Some(slot) {
             return Ok(None);
         }
-        if self.gaps.len() >= GAPS_MAX || to > SEQUENCE_MAX {
+        if to <= self.cursor {
+            self.ack_now(now);
+            return Ok(None);
+        }
+        if to > SEQUENCE_MAX {
             return Err(Violation);
         }
-        let from = from.max(self.next);
-        let inside: Vec<_> = self.entries.range(from..to).map(|(sequence, _)| *sequence).collect();
-        for sequence in inside {
-            if let Some(entry) = self.entries.remove(&sequence) {
-                self.held_bytes -= entry.length();
-            }
+        let (mut from, mut to) = (from.max(self.cursor), to);
+        let known = self.gap_around(from).is_some_and(|end| end >= to);
+        if known || self.gaps.len() >= GAPS_MAX {
+            self.ack_now(now);
+            return Ok(None);
+        }
+        let passed: u64 = self.gaps.range(from..to).map(|(from, end)| to.min(*end) - from).sum();
+        let lost = self.give_up(from, to).saturating_sub(passed);
+        while let Some((&near, &far)) = self.gaps.range(..=to).next_back()
+            && far >= from
+        {
+            self.gaps.remove(&near);
+            (from, to) = (from.min(near), to.max(far));
         }
         self.gaps.insert(from, to);
-        self.skip_gaps();
-        Ok(Some((from, to)))
+        self.advance();
+        self.ack_now(now);
+        Ok((lost > 0).then_some(lost))
     }
 
-    fn is_open(&self, slot: u16) -> bool {
-        self.log.is_some_and(|log| log.slot == slot)
+    /// Moves the cursor and the hand over what is settled.
+    fn advance(&mut self) {
+        loop {
+            if let Some((&from, &to)) = self.gaps.first_key_value()
+                && from <= self.cursor
+            {
+                self.gaps.remove(&from);
+                self.cursor = self.cursor.max(to);
+            } else if matches!(self.entries.get(&self.cursor), Some(Entry::Taken)) {
+                self.entries.remove(&self.cursor);
+                self.cursor += 1;
+            } else {
+                break;
+            }
+        }
+        self.hand = self.hand.max(self.cursor);
+        loop {
+            let gap = self.gap_around(self.hand);
+            if let Some(end) = gap {
+                self.hand = end;
+            } else if matches!(
+                self.entries.get(&self.hand),
+                Some(Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. })
+            ) {
+                self.hand += 1;
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn gap_around(&self, sequence: u64) -> Option<u64> {
+        let (_, &to) = self.gaps.range(..=sequence).next_back()?;
+        (sequence < to).then_some(to)
     }
 
     /// DATA has come. `true` where a message can now be taken.
@@ -150,23 +247,17 @@ impl Inbox {
         random: &mut dyn Random,
     ) -> Result<bool, Violation> {
         // Cover, or a log whose OPEN was lost: its sender will say it again.
-        if !self.is_open(data.slot) {
+        if self.slot != Some(data.slot) {
             return Ok(false);
         }
         if data.total as usize > MESSAGE_BYTES_MAX {
             return Err(Violation);
         }
-        let ahead = data.sequence.checked_sub(self.next);
-        let gone = self
-            .gaps
-            .range(..=data.sequence)
-            .next_back()
-            .is_some_and(|(_, to)| data.sequence < *to);
-        let Some(ahead) = ahead.filter(|_| !gone) else {
+        if data.sequence < self.cursor || self.gap_around(data.sequence).is_some() {
             self.ack_now(now);
             return Ok(false);
-        };
-        if ahead >= MESSAGES_AHEAD_MAX as u64 {
+        }
+        if data.sequence - self.cursor >= MESSAGES_AHEAD_MAX as u64 {
             return Ok(false);
         }
         if !self.entries.contains_key(&data.sequence) {
@@ -175,18 +266,19 @@ impl Inbox {
                 return Ok(false);
             }
             self.held_bytes += total;
-            let partial = Partial { bytes: vec![0; total], pieces: BTreeMap::new() };
-            self.entries.insert(data.sequence, Entry::Partial(partial));
+            self.entries.insert(data.sequence, Entry::Partial(Partial::new(total)));
         }
         let entry = self.entries.get_mut(&data.sequence).expect("inserted if it was missing");
         match entry {
-            Entry::Whole(_) => self.ack_now(now),
-            Entry::Partial(partial) => {
-                if partial.bytes.len() != data.total as usize {
-                    return Err(Violation);
+            Entry::Whole { .. } | Entry::Handed { .. } | Entry::Taken => self.ack_now(now),
+            Entry::Refused { stored, .. } => {
+                if *stored {
+                    self.refusals_due.insert(data.sequence);
                 }
-                if partial.add(data)? {
-                    *entry = Entry::Whole(std::mem::take(&mut partial.bytes));
+            }
+            Entry::Partial(partial) => {
+                if let Some(bytes) = partial.add(data)? {
+                    *entry = Entry::Whole { bytes, expires_s: data.expiry_s };
                     let at = now + ack_delay(random);
                     self.ack_at.get_or_insert(at);
                 }
@@ -199,53 +291,60 @@ impl Inbox {
         self.ack_at = Some(self.ack_at.map_or(now, |at| at.min(now)));
     }
 
-    /// Whether the application can take a message.
-    pub(super) fn is_ready(&self) -> bool {
-        matches!(self.entries.get(&self.next), Some(Entry::Whole(_)))
-    }
-
-    /// The next message, which thereby counts as delivered.
-    pub(super) fn take(&mut self, now: Instant, random: &mut dyn Random) -> Option<Vec<u8>> {
-        if !self.is_ready() {
-            return None;
-        }
-        let Some(Entry::Whole(bytes)) = self.entries.remove(&self.next) else { return None };
-        self.held_bytes -= bytes.len();
-        self.next += 1;
-        self.skip_gaps();
-        self.taken += 1;
-        self.taken_bytes += bytes.len();
-        let step =
-            self.taken >= ACK_STEP_MESSAGES || self.taken_bytes >= MESSAGES_AHEAD_BYTES_MAX / 4;
-        let at = if step { now } else { now + ack_delay(random) };
-        self.ack_at = Some(self.ack_at.map_or(at, |due| due.min(at)));
-        Some(bytes)
-    }
-
     /// What was told may have been lost: it is told again.
     pub(super) fn tell_again(&mut self, now: Instant) {
-        if self.log.is_some() {
+        if self.slot.is_some() {
             self.ack_now(now);
+            self.refusals_again();
         }
+    }
+
+    fn refusals_again(&mut self) {
+        let refused = self.entries.iter().filter_map(|(sequence, entry)| {
+            matches!(entry, Entry::Refused { stored: true, .. }).then_some(*sequence)
+        });
+        self.refusals_due.extend(refused);
+    }
+
+    /// A new session that has nothing to do with the one before: the peer opens its log again.
+    pub(super) fn on_fresh(&mut self) {
+        self.slot = None;
+        self.state_due = false;
+        self.ack_at = None;
     }
 
     /// When something must be told even without a ride.
     pub(super) fn tell_at(&self, now: Instant) -> Option<Instant> {
-        if self.state_due { Some(now) } else { self.ack_at }
+        let refusal = self.slot.is_some() && !self.refusals_due.is_empty();
+        if self.state_due || refusal { Some(now) } else { self.ack_at }
     }
 
     /// The frames that tell the peer where this end stands. [`Inbox::told`] follows when they were written.
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'static>> {
-        let log = self.log;
-        let state = log.filter(|_| self.state_due).map(|log| Frame::State {
-            slot: log.slot,
-            incarnation: log.incarnation,
-            next_expected: self.next,
+        let log = self.slot.zip(self.incarnation);
+        let state = log.filter(|_| self.state_due).map(|(slot, incarnation)| Frame::State {
+            slot,
+            incarnation,
+            next_expected: self.stored,
         });
         let ack = log
             .filter(|_| self.ack_at.is_some())
-            .map(|log| Frame::Ack(Ack { slot: log.slot, next: self.next, ranges: self.ranges() }));
+            .map(|(slot, _)| Frame::Ack(Ack { slot, next: self.stored, ranges: self.ranges() }));
         [state, ack].into_iter().flatten()
+    }
+
+    /// The next refusal to be told; [`Inbox::refusal_told`] follows when it was written.
+    pub(super) fn refusal(&self) -> Option<(u64, Frame<'static>)> {
+        let slot = self.slot?;
+        let due = self.refusals_due.iter().find_map(|sequence| match self.entries.get(sequence) {
+            Some(Entry::Refused { reason, stored: true }) => Some((*sequence, *reason)),
+            Some(_) | None => None,
+        });
+        due.map(|(sequence, reason)| (sequence, Frame::Reject { slot, sequence, reason }))
+    }
+
+    pub(super) fn refusal_told(&mut self, sequence: u64) {
+        self.refusals_due.remove(&sequence);
     }
 
     pub(super) fn told(&mut self) {
@@ -254,12 +353,17 @@ impl Inbox {
         (self.taken, self.taken_bytes) = (0, 0);
     }
 
+    /// What was received beyond the stored cursor.
     fn ranges(&self) -> AckRanges {
         let mut ranges = AckRanges::default();
         let mut run: Option<AckRange> = None;
-        let whole = self.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Whole(_)));
-        for (sequence, _) in whole {
-            let Ok(from_next) = u32::try_from(sequence - self.next) else { break };
+        let received = self.entries.iter().filter(|(_, entry)| match entry {
+            Entry::Whole { .. } | Entry::Handed { .. } | Entry::Taken => true,
+            Entry::Partial(_) | Entry::Refused { .. } => false,
+        });
+        let unstored = self.stored..self.cursor;
+        for sequence in unstored.chain(received.map(|(sequence, _)| *sequence)) {
+            let Ok(from_next) = u32::try_from(sequence - self.stored) else { break };
             run = match run {
                 Some(run) if run.from_next + run.count == from_next => {
                     Some(AckRange { count: run.count + 1, ..run })
@@ -274,59 +378,5 @@ impl Inbox {
         }
         let _full = run.and_then(|run| ranges.push(run));
         ranges
-    }
-}
-
-impl Entry {
-    fn length(&self) -> usize {
-        match self {
-            Self::Partial(partial) => partial.bytes.len(),
-            Self::Whole(bytes) => bytes.len(),
-        }
-    }
-}
-
-impl Partial {
-    /// Adds a fragment, which may have come before; `true` when the message is whole.
-    fn add(&mut self, data: &Data<'_>) -> Result<bool, Violation> {
-        let (start, end) = (data.offset, data.offset + data.bytes.len() as u32);
-        self.bytes[start as usize..end as usize].copy_from_slice(data.bytes);
-        let (mut from, mut to) = (start, end);
-        while let Some((&near, &far)) = self.pieces.range(..=to).next_back()
-            && far >= from
-        {
-            self.pieces.remove(&near);
-            (from, to) = (from.min(near), to.max(far));
-        }
-        self.pieces.insert(from, to);
-        if self.pieces.len() > PIECES_MAX {
-            return Err(Violation);
-        }
-        Ok(from == 0 && to as usize == self.bytes.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::suite::random::OsRandom;
-
-    #[test]
-    fn a_log_whose_numbers_end_is_refused() {
-        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-        let now = Instant::now();
-        let (mut inbox, mut random) = (Inbox::default(), OsRandom);
-        let data =
-            |sequence| Data { slot: 1, sequence, offset: 0, total: 1, expiry_s: None, bytes: b"x" };
-        for last in [SEQUENCE_MAX + 1, u64::MAX] {
-            let opened = inbox.on_open(1, &CONVERSATION, 7, last - 1, last);
-            assert_eq!(opened, Err(Violation), "{last}");
-        }
-        let last = SEQUENCE_MAX;
-        assert_eq!(inbox.on_open(1, &CONVERSATION, 7, last - 1, last), Ok(None));
-        assert_eq!(inbox.on_data(&data(last - 1), now, &mut random), Ok(true));
-        assert_eq!(inbox.take(now, &mut random), Some(b"x".to_vec()));
-        assert_eq!(inbox.on_data(&data(u64::MAX), now, &mut random), Ok(false));
-        assert_eq!(inbox.take(now, &mut random), None);
     }
 }

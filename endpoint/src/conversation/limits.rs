@@ -37,7 +37,7 @@ pub const SEQUENCE_MAX: u64 = 1 << 62;
 /// Pieces of a message that may lie apart while it is put together.
 pub const PIECES_MAX: usize = 1_024;
 /// Runs of messages that will never come and are remembered.
-pub const GAPS_MAX: usize = 16;
+pub const GAPS_MAX: usize = MESSAGES_AHEAD_MAX;
 
 /// Streams open at once, each way.
 pub const STREAMS_MAX: usize = 64;

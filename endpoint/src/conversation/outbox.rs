@@ -1,99 +1,253 @@
-//! Messages to one peer, kept until it has taken them: cut into fragments, sent again where they were lost,
-//! numbered without gaps.
+//! Messages to one peer, kept until they have ended: numbered without gaps, in a log that the journal keeps.
 //!
-//! It lives in memory. Making it survive a restart means storing [`Outbox::incarnation`] and what `messages` holds,
-//! and giving both back to [`Outbox::new`]'s successor: nothing else here depends on where they come from.
+//! A message may be sent once it is stored ([`Outbox::on_stored`]); it has ended once the peer has taken or refused it
+//! or its time is over. One that ended out of its turn leaves a *gap*, which the peer is told of until it has
+//! passed it.
+
+mod fragments;
 
 use std::collections::VecDeque;
 
-use hushwire_wire::padding::padme;
+use hushwire_wire::control::Undelivered;
 
-use super::flight::Item;
-use super::limits::{
-    MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX,
-};
-use crate::suite::frame_types::{Ack, DATA_HEADER_LEN, Data, Frame, FrameWriter};
+use super::limits::{MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX};
+use crate::journal::{EndedSend, MessageId, Outcome, OutgoingLog};
+use crate::suite::frame_types::{Ack, Frame, FrameWriter};
 
 /// The slot of a device's messages to its peer. Slot 0 is cover.
 pub(super) const SLOT: u16 = 1;
 /// The conversation that every pair has.
 pub(super) const CONVERSATION: [u8; 16] = [0; 16];
-/// A fragment of a large message is worth beginning in a cell with so much room left.
-const FRAGMENT_BYTES_MIN: usize = 1_024;
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is on its way, or will be.
+    Held,
+    /// The peer has it, though its application has not taken it yet.
+    Received,
+    /// It has ended, and the peer must be told not to wait for it.
+    Gap {
+        /// That is due now.
+        due: bool,
+    },
+}
 
 #[derive(Debug)]
 struct Message {
+    id: MessageId,
     bytes: Vec<u8>,
+    queued_s: u64,
+    expires_s: Option<u64>,
+    first_sent_s: Option<u64>,
     /// Where the fragments begin that were cut so far, and, last, where the next one will.
     cuts: Vec<u32>,
-    /// The peer has it, though its application has not taken it yet.
-    received: bool,
+    stage: Stage,
 }
 
 impl Message {
+    fn new(id: MessageId, queued_s: u64, expires_s: Option<u64>, bytes: Vec<u8>) -> Self {
+        let (first_sent_s, cuts, stage) = (None, vec![0], Stage::Held);
+        Self { id, bytes, queued_s, expires_s, first_sent_s, cuts, stage }
+    }
+
+    const fn gap(id: MessageId) -> Self {
+        Self {
+            id,
+            bytes: Vec::new(),
+            queued_s: 0,
+            expires_s: None,
+            first_sent_s: None,
+            cuts: Vec::new(),
+            stage: Stage::Gap { due: true },
+        }
+    }
+
     fn total(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("a message is shorter than 16 MiB")
     }
 
-    fn cut_to(&self) -> u32 {
-        *self.cuts.last().expect("the first cut is 0")
+    const fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Held | Stage::Received)
+    }
+
+    /// What is remembered of it.
+    fn ended(&self, number: u64, ended_s: u64, outcome: Outcome) -> EndedSend {
+        EndedSend {
+            number,
+            id: self.id,
+            length: self.bytes.len() as u64,
+            queued_s: self.queued_s,
+            first_sent_s: self.first_sent_s,
+            ended_s,
+            outcome,
+        }
     }
 }
 
-/// What became of messages, by their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) from: u64,
-    pub(super) to: u64,
+/// How far a message that has not ended is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingSend {
+    /// Its name.
+    pub id: MessageId,
+    /// Its number among all that were given for this peer.
+    pub number: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was given, unix seconds.
+    pub queued_s: u64,
+    /// When it expires, unix seconds.
+    pub expires_s: Option<u64>,
+    /// When a part of it was first sent by this process, if it was.
+    pub first_sent_s: Option<u64>,
+    /// It is on disk.
+    pub is_stored: bool,
+    /// The peer's library has all of it; its application has not taken it yet.
+    pub is_received: bool,
+}
+
+/// What the peer's answer to OPEN means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// These are taken.
+    Known(Vec<EndedSend>),
+    /// The peer has seen more than this log has: this device was set back. A new log begins with these names.
+    SetBack { incarnation: u64, base: u64 },
+    /// It is about another log.
+    Foreign,
 }
 
 #[derive(Debug)]
 pub(super) struct Outbox {
     incarnation: u64,
+    /// The journal knows the incarnation.
+    is_known: bool,
+    /// The journal was asked to remember the incarnation.
+    is_begun: bool,
     /// Number of the message that has sequence 0 in this incarnation.
     base: u64,
-    /// Number of the first message held.
+    /// Number of the first message kept.
     first: u64,
     messages: VecDeque<Message>,
     held_bytes: usize,
-    /// Number of the next message of which something was never sent.
+    /// Gaps among them.
+    gaps: usize,
+    /// Messages below are on disk.
+    stored: u64,
+    /// Number of the next message of which something was not sent in this session.
     fresh: u64,
     fresh_bytes: usize,
+    /// Messages below may have been sent whole, by this process or an earlier one.
+    reach: u64,
     /// Fragments to be sent again.
     again: VecDeque<(u64, u32, u32)>,
     /// The peer has answered OPEN on this session.
     opened: bool,
+    /// The log has another name than the peer knows, and what it acknowledges is not about this one.
+    renamed: bool,
+    /// The peer is to say where it is, by an OPEN that it answers.
+    asks: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(incarnation: u64) -> Self {
-        Self {
+    /// The log as the journal has it, or a new one whose name will be `incarnation`.
+    pub(super) fn new(log: Option<OutgoingLog>, incarnation: u64) -> Self {
+        let mut outbox = Self {
             incarnation,
+            is_known: false,
+            is_begun: false,
             base: 0,
             first: 0,
             messages: VecDeque::new(),
             held_bytes: 0,
+            gaps: 0,
+            stored: 0,
             fresh: 0,
             fresh_bytes: 0,
+            reach: 0,
             again: VecDeque::new(),
             opened: false,
+            renamed: false,
+            asks: false,
+        };
+        let Some(log) = log else { return outbox };
+        (outbox.incarnation, outbox.base) = (log.incarnation, log.base);
+        (outbox.is_known, outbox.is_begun) = (true, true);
+        outbox.first = log.held.keys().next().copied().unwrap_or(log.next_number);
+        for (number, held) in log.held {
+            outbox.fill_to(number);
+            outbox.held_bytes += held.bytes.len();
+            let message = Message::new(held.id, held.queued_s, held.expires_s, held.bytes);
+            outbox.messages.push_back(message);
+        }
+        outbox.fill_to(log.next_number);
+        (outbox.stored, outbox.reach) = (log.next_number, log.next_number);
+        outbox.fresh = outbox.first;
+        outbox.skip();
+        outbox
+    }
+
+    /// What is missing below this number has ended.
+    fn fill_to(&mut self, number: u64) {
+        while self.end() < number {
+            let id = self.name_of(self.end());
+            self.messages.push_back(Message::gap(id));
+            self.gaps += 1;
         }
     }
 
+    fn name_of(&self, number: u64) -> MessageId {
+        let sequence = number.saturating_sub(self.base);
+        MessageId { incarnation: self.incarnation, sequence }
+    }
+
     /// Whether a message of this length finds room.
-    pub(super) fn has_room(&self, length: usize) -> bool {
+    pub(super) fn has_room(&self, length: usize, messages_max: usize, bytes_max: usize) -> bool {
         self.messages.is_empty()
-            || (self.messages.len() < OUTBOX_MESSAGES_MAX
-                && self.held_bytes.saturating_add(length) <= OUTBOX_BYTES_MAX)
+            || (self.messages.len() < messages_max
+                && self.held_bytes.saturating_add(length) <= bytes_max)
     }
 
-    /// Keeps a message and returns its number.
-    pub(super) fn push(&mut self, bytes: Vec<u8>) -> u64 {
+    /// The log's name and base, if the journal has not been asked to remember them yet.
+    pub(super) fn begin(&mut self) -> Option<(u64, u64)> {
+        let new = !std::mem::replace(&mut self.is_begun, true);
+        new.then_some((self.incarnation, self.base))
+    }
+
+    /// Keeps a message; returns its number and name. It is sent once it is stored.
+    pub(super) fn push(
+        &mut self,
+        bytes: Vec<u8>,
+        queued_s: u64,
+        expires_s: Option<u64>,
+    ) -> (u64, MessageId) {
+        let number = self.end();
+        let id = self.name_of(number);
         self.held_bytes += bytes.len();
-        self.messages.push_back(Message { bytes, cuts: vec![0], received: false });
-        self.first + self.messages.len() as u64 - 1
+        self.messages.push_back(Message::new(id, queued_s, expires_s, bytes));
+        (number, id)
     }
 
+    /// The journal knows the log's name.
+    pub(super) fn on_known(&mut self) {
+        self.is_known = true;
+    }
+
+    /// The journal has this message, and with it all before.
+    pub(super) fn on_stored(&mut self, number: u64) {
+        self.stored = self.stored.max(number + 1);
+    }
+
+    /// Gives up what is not stored; the numbers of these messages.
+    pub(super) fn withdraw(&mut self) -> std::ops::Range<u64> {
+        let (from, to) = (self.stored.max(self.first), self.end());
+        for message in self.messages.drain((from - self.first) as usize..) {
+            self.held_bytes -= message.bytes.len();
+        }
+        from..to
+    }
+
+    /// Whether no message waits for its end.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -114,237 +268,243 @@ impl Outbox {
             || (ahead < MESSAGES_AHEAD_MAX as u64 && self.fresh_bytes < MESSAGES_AHEAD_BYTES_MAX)
     }
 
-    /// Whether there is something to send.
-    pub(super) fn wants(&self) -> bool {
-        !self.again.is_empty() || (self.fresh < self.end() && self.may_begin())
+    /// Those that have not ended, oldest first.
+    pub(super) fn pending(&self) -> impl Iterator<Item = PendingSend> {
+        let live = self.messages.iter().zip(self.first..).filter(|(message, _)| message.is_live());
+        live.map(|(message, number)| PendingSend {
+            id: message.id,
+            number,
+            length: message.bytes.len() as u64,
+            queued_s: message.queued_s,
+            expires_s: message.expires_s,
+            first_sent_s: message.first_sent_s,
+            is_stored: number < self.stored,
+            is_received: message.stage == Stage::Received,
+        })
     }
 
-    /// Bytes that wait to be sent, counted up to some 64 KiB.
-    pub(super) fn backlog(&self) -> usize {
-        const ENOUGH: usize = 1 << 16;
-        let mut bytes = 0;
-        for (_, _, length) in &self.again {
-            bytes += *length as usize + DATA_HEADER_LEN;
-            if bytes >= ENOUGH {
-                return bytes;
-            }
-        }
-        if self.may_begin() {
-            let sent = usize::try_from(self.fresh - self.first).unwrap_or(usize::MAX);
-            for message in self.messages.iter().skip(sent) {
-                bytes += (message.total() - message.cut_to()) as usize + DATA_HEADER_LEN;
-                if bytes >= ENOUGH {
-                    break;
-                }
-            }
-        }
-        bytes
+    /// Whether something that was sent has not ended.
+    pub(super) const fn waits(&self) -> bool {
+        self.fresh > self.first
     }
 
-    /// Whether the peer has yet to say something about what was sent to it.
-    pub(super) fn waits(&self) -> bool {
-        let sent = usize::try_from(self.fresh - self.first).unwrap_or(usize::MAX);
-        self.messages.iter().take(sent).any(|message| !message.received)
-    }
-
-    /// A new session: the log is opened again; `fresh` says that the peer may have lost fragments with it.
+    /// A new session: the log is opened again. `fresh` says that the peer may have lost what it held with the old one:
+    /// everything is sent from its beginning.
     pub(super) fn on_session(&mut self, fresh: bool) {
         self.opened = false;
-        if fresh {
-            self.resend_all();
+        if !fresh {
+            return;
         }
-    }
-
-    /// Takes everything that was sent and not received whole for lost.
-    pub(super) fn resend_all(&mut self) {
         self.again.clear();
-        for (message, number) in self.messages.iter().zip(self.first..) {
-            if message.received || number > self.fresh {
-                continue;
-            }
-            for cut in message.cuts.windows(2) {
-                self.again.push_back((number, cut[0], cut[1] - cut[0]));
-            }
-        }
-    }
-
-    /// Asks about the first message that the peer says nothing of, by sending a part of it again.
-    pub(super) fn ask(&mut self) {
-        let sent = usize::try_from(self.fresh - self.first).unwrap_or(usize::MAX);
-        let found = self.messages.iter().take(sent).position(|message| !message.received);
-        if let Some(at) = found
-            && self.again.is_empty()
-        {
-            let number = self.first + at as u64;
-            let cuts = &self.messages[at].cuts;
-            for cut in cuts.windows(2) {
-                self.again.push_back((number, cut[0], cut[1] - cut[0]));
-            }
-        }
-    }
-
-    /// A cell with this fragment was not delivered.
-    pub(super) fn on_lost(&mut self, number: u64, offset: u32, length: u32) {
-        if self.message(number).is_some_and(|message| !message.received) {
-            self.again.push_back((number, offset, length));
-        }
-    }
-
-    /// Writes what fits. Returns how much padding the end of a large message asks for.
-    pub(super) fn write(&mut self, writer: &mut FrameWriter<'_>, items: &mut Vec<Item>) -> u64 {
-        if !self.wants() {
-            return 0;
-        }
-        if !self.opened {
-            let open = Frame::Open {
-                slot: SLOT,
-                conversation: CONVERSATION,
-                incarnation: self.incarnation,
-                first_held: self.first - self.base,
-                next: self.end() - self.base,
+        (self.fresh, self.fresh_bytes) = (self.first, 0);
+        for message in &mut self.messages {
+            message.stage = match message.stage {
+                Stage::Held | Stage::Received => Stage::Held,
+                Stage::Gap { .. } => Stage::Gap { due: true },
             };
-            if writer.push(&open).is_err() {
-                return 0;
+            if message.is_live() {
+                message.cuts = vec![0];
             }
         }
-        self.write_again(writer, items);
-        let mut padding = 0;
-        while self.again.is_empty() && self.fresh < self.end() && self.may_begin() {
-            match self.write_fresh(writer, items) {
-                Some(more) => padding += more,
-                None => break,
-            }
-        }
-        padding
+        self.skip();
     }
 
-    fn write_again(&mut self, writer: &mut FrameWriter<'_>, items: &mut Vec<Item>) {
-        while let Some(&(number, offset, length)) = self.again.front() {
-            if self.message(number).is_some_and(|message| !message.received) {
-                let Some(room) = writer.left().checked_sub(DATA_HEADER_LEN) else { return };
-                if length as usize > room && (!items.is_empty() || room < FRAGMENT_BYTES_MIN) {
-                    return;
-                }
-                // A cell that is smaller than the one the fragment was cut for: it is cut again.
-                let piece = length.min(u32::try_from(room).unwrap_or(u32::MAX));
-                self.push_fragment(writer, items, number, offset, piece);
-                if piece < length {
-                    self.again[0] = (number, offset + piece, length - piece);
-                    return;
-                }
-            }
-            self.again.pop_front();
+    /// The peer acknowledges. Returns what it has taken.
+    pub(super) fn on_ack(&mut self, ack: &Ack, now_s: u64) -> Vec<EndedSend> {
+        if ack.slot != SLOT || self.renamed {
+            return Vec::new();
         }
-    }
-
-    /// Writes a part of the next message never sent; `None` where it does not fit.
-    fn write_fresh(&mut self, writer: &mut FrameWriter<'_>, items: &mut Vec<Item>) -> Option<u64> {
-        let number = self.fresh;
-        let room = writer.left().checked_sub(DATA_HEADER_LEN)?;
-        let message = self.message(number).expect("a fresh message is held");
-        let (offset, total) = (message.cut_to(), message.total());
-        let left = (total - offset) as usize;
-        // A message that fits a cell stays whole; a larger one fills what is there.
-        let shares_cell = offset == 0 && !items.is_empty() && left <= LARGEST;
-        if left > room && (room < FRAGMENT_BYTES_MIN || shares_cell) {
-            return None;
-        }
-        let length = u32::try_from(left.min(room)).expect("shorter than a cell");
-        message.cuts.push(offset + length);
-        let bytes = message.bytes.len();
-        self.push_fragment(writer, items, number, offset, length);
-        if offset + length < total {
-            return None;
-        }
-        self.fresh += 1;
-        self.fresh_bytes += bytes;
-        let padded = padme(bytes as u64) - bytes as u64;
-        Some(if bytes > LARGEST { padded } else { 0 })
-    }
-
-    fn push_fragment(
-        &mut self,
-        writer: &mut FrameWriter<'_>,
-        items: &mut Vec<Item>,
-        number: u64,
-        offset: u32,
-        length: u32,
-    ) {
-        let sequence = number - self.base;
-        let message = self.message(number).expect("a fragment of a held message");
-        let bytes = &message.bytes[offset as usize..][..length as usize];
-        let total = message.total();
-        let data = Data { slot: SLOT, sequence, offset, total, expiry_s: None, bytes };
-        writer.push(&Frame::Data(data)).expect("the room was measured");
-        items.push(Item::Fragment { message: number, offset, length });
-    }
-
-    /// The peer acknowledges.
-    pub(super) fn on_ack(&mut self, ack: &Ack) -> Option<Taken> {
-        if ack.slot != SLOT {
-            return None;
-        }
-        let taken = self.take_below(ack.next);
+        let taken = self.take_below(ack.next, now_s);
         for range in ack.ranges.as_slice() {
             let from = self.base.saturating_add(ack.next).saturating_add(range.from_next.into());
-            let to = from.saturating_add(range.count.into()).min(self.fresh);
+            let to = from.saturating_add(range.count.into()).min(self.reach);
             for number in from.max(self.first)..to {
-                if let Some(message) = self.message(number) {
-                    message.received = true;
+                if let Some(message) = self.message(number)
+                    && message.is_live()
+                {
+                    message.stage = Stage::Received;
                 }
             }
         }
         taken
     }
 
-    /// The peer answers OPEN: it expects `next`.
+    /// The peer answers OPEN: it expects `next`. `renewed` names a new log, should one be needed.
     pub(super) fn on_state(
         &mut self,
         slot: u16,
         incarnation: u64,
         next: u64,
         renewed: u64,
-    ) -> Option<Taken> {
+        now_s: u64,
+    ) -> Answer {
         if slot != SLOT || incarnation != self.incarnation {
-            return None;
+            return Answer::Foreign;
         }
-        if next > self.end() - self.base {
-            // It has seen messages that this log does not know: this device was rolled back. Begin a new log.
-            self.incarnation = renewed;
-            self.base = self.first;
-            self.opened = false;
-            self.resend_all();
-            return None;
+        if next > self.reach.max(self.stored) - self.base {
+            (self.incarnation, self.base) = (renewed, self.first);
+            (self.is_known, self.is_begun, self.renamed) = (false, true, true);
+            self.on_session(true);
+            return Answer::SetBack { incarnation: renewed, base: self.first };
         }
-        self.opened = true;
-        self.take_below(next)
+        (self.opened, self.renamed) = (true, false);
+        Answer::Known(self.take_below(next, now_s))
     }
 
-    /// The peer refuses a message. Returns its number where it was held.
-    pub(super) fn on_reject(&mut self, slot: u16, sequence: u64) -> Option<u64> {
+    /// The peer refuses a message. Said again, it wants to know that it was heard.
+    pub(super) fn on_reject(
+        &mut self,
+        slot: u16,
+        sequence: u64,
+        reason: u16,
+        now_s: u64,
+    ) -> Option<EndedSend> {
         let number = self.base.checked_add(sequence)?;
-        (slot == SLOT && (self.first..self.fresh).contains(&number)).then_some(number)
-    }
-
-    fn take_below(&mut self, next: u64) -> Option<Taken> {
-        // Nobody takes what was never sent whole.
-        let to = self.base.saturating_add(next).min(self.fresh);
-        let from = self.first;
-        if to <= from {
+        if slot != SLOT || self.renamed || number >= self.reach {
             return None;
         }
-        for _ in from..to {
-            let taken = self.messages.pop_front().expect("a number below the end is held");
-            self.held_bytes -= taken.bytes.len();
-            self.fresh_bytes -= taken.bytes.len();
+        match self.message(number)?.stage {
+            Stage::Gap { .. } => {
+                self.gap_due(number);
+                None
+            }
+            Stage::Held | Stage::Received => {
+                Some(self.end_at(number, now_s, Outcome::Rejected { reason }))
+            }
         }
-        self.first = to;
-        self.again.retain(|(number, ..)| *number >= to);
-        Some(Taken { from, to })
+    }
+
+    /// Ends what has expired.
+    pub(super) fn expire(&mut self, now_s: u64, hint: Option<Undelivered>) -> Vec<EndedSend> {
+        let over = |message: &Message| {
+            message.is_live() && message.expires_s.is_some_and(|at| at <= now_s)
+        };
+        let stored = usize::try_from(self.stored.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let numbers: Vec<u64> = (self.first..)
+            .zip(self.messages.iter().take(stored))
+            .filter_map(|(number, message)| over(message).then_some(number))
+            .collect();
+        let outcome = Outcome::Expired { hint };
+        numbers.into_iter().map(|number| self.end_at(number, now_s, outcome)).collect()
+    }
+
+    /// When the next message expires, unix seconds.
+    pub(super) fn next_expiry_s(&self) -> Option<u64> {
+        let live = self.messages.iter().filter(|message| message.is_live());
+        live.filter_map(|message| message.expires_s).min()
+    }
+
+    /// Ends a message out of its turn: a gap stays until the peer has passed it. The gap is told of once the end is
+    /// stored.
+    fn end_at(&mut self, number: u64, now_s: u64, outcome: Outcome) -> EndedSend {
+        let counted = number < self.fresh;
+        let message = self.message(number).expect("a live message is kept");
+        let ended = message.ended(number, now_s, outcome);
+        let length = std::mem::take(&mut message.bytes).len();
+        message.stage = Stage::Gap { due: false };
+        message.cuts.clear();
+        self.gaps += 1;
+        self.held_bytes -= length;
+        if counted {
+            self.fresh_bytes -= length;
+        }
+        self.again.retain(|(other, ..)| *other != number);
+        ended
+    }
+
+    /// The peer is to be told that this message will not come.
+    pub(super) fn gap_due(&mut self, number: u64) {
+        if let Some(Message { stage: Stage::Gap { due }, .. }) = self.message(number) {
+            *due = true;
+        }
+        self.skip();
+    }
+
+    /// What the peer was told of gaps may have been lost.
+    pub(super) fn tell_gaps_again(&mut self) {
+        if self.gaps == 0 {
+            return;
+        }
+        for message in &mut self.messages {
+            if let Stage::Gap { due } = &mut message.stage {
+                *due = true;
+            }
+        }
+    }
+
+    /// Whether the peer is to be told of gaps among what it was sent, or asked where it is.
+    pub(super) fn has_word(&self) -> bool {
+        let due = |message: &Message| message.stage == Stage::Gap { due: true };
+        let gaps = self.gaps > 0 && self.messages.iter().take(self.sent()).any(due);
+        self.is_known && (self.asks || gaps)
+    }
+
+    /// How many of the kept messages need no first sending any more.
+    fn sent(&self) -> usize {
+        usize::try_from(self.fresh - self.first).unwrap_or(usize::MAX)
+    }
+
+    /// Tells of gaps and asks, as far as it fits.
+    pub(super) fn tell(&mut self, writer: &mut FrameWriter<'_>) {
+        if !self.has_word() || !self.open(writer) {
+            return;
+        }
+        self.asks = false;
+        let (mut at, end) = (0, self.sent());
+        while at < end {
+            let rest = self.messages.iter().take(end).skip(at);
+            let run = rest.clone().take_while(|message| !message.is_live()).count();
+            let is_due = |message: &Message| message.stage == Stage::Gap { due: true };
+            if rest.take(run).any(is_due) {
+                let from = self.first + at as u64 - self.base;
+                let gap = Frame::Gap { slot: SLOT, from, to: from + run as u64 };
+                if writer.push(&gap).is_err() {
+                    return;
+                }
+                for message in self.messages.iter_mut().skip(at).take(run) {
+                    message.stage = Stage::Gap { due: false };
+                }
+            }
+            at += run + 1;
+        }
+    }
+
+    /// Writes OPEN where the peer has not answered it yet or is to answer again; `false` where it does not fit.
+    fn open(&self, writer: &mut FrameWriter<'_>) -> bool {
+        let open = Frame::Open {
+            slot: SLOT,
+            conversation: CONVERSATION,
+            incarnation: self.incarnation,
+            first_held: self.first - self.base,
+            next: self.stored.max(self.first) - self.base,
+        };
+        (self.opened && !self.asks) || writer.push(&open).is_ok()
+    }
+
+    fn take_below(&mut self, next: u64, now_s: u64) -> Vec<EndedSend> {
+        // Nobody takes what was never sent whole.
+        let to = self.base.saturating_add(next).min(self.reach);
+        let mut taken = Vec::new();
+        while self.first < to {
+            let Some(message) = self.messages.pop_front() else { break };
+            let (number, length) = (self.first, message.bytes.len());
+            self.held_bytes -= length;
+            if number < self.fresh {
+                self.fresh_bytes -= length;
+            }
+            if message.is_live() {
+                taken.push(message.ended(number, now_s, Outcome::Delivered));
+            } else {
+                self.gaps -= 1;
+            }
+            self.first += 1;
+        }
+        self.fresh = self.fresh.max(self.first);
+        self.skip();
+        if !self.again.is_empty() {
+            let first = self.first;
+            self.again.retain(|(number, ..)| *number >= first);
+        }
+        taken
     }
 }
-
-/// The longest message that fits one cell of the largest class.
-const LARGEST: usize = hushwire_wire::cell::Class::C7.body_len()
-    - hushwire_wire::padding::FRAME_OVERHEAD
-    - DATA_HEADER_LEN;

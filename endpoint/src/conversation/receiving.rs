@@ -9,9 +9,11 @@ use super::channel::{Carriage, News, Opened};
 use super::flight::{Flight, Item};
 use super::inbox::{Violation, ack_delay};
 use super::limits::CREDIT_STEP_BYTES;
-use super::outbox::Taken;
-use super::{Conversation, Event, MessageNumber, Moment};
+use super::outbox::Answer;
+use super::storing::Then;
+use super::{Conversation, Event, Moment};
 use crate::identity::Identity;
+use crate::journal::Entry;
 use crate::link::CellId;
 use crate::suite::frame_types::{Frame, FrameError, Frames};
 use crate::suite::handshake::Role;
@@ -38,6 +40,7 @@ impl Conversation {
         match self.channel.open(body, identity, moment, may_begin, random) {
             Ok(Opened::Frames(frames)) => {
                 self.news();
+                self.hint = None;
                 self.flight.release();
                 if self.away_until.take().is_some() {
                     self.away.reset();
@@ -128,29 +131,38 @@ impl Conversation {
                 }
             }
             Frame::Ack(ack) => {
-                let taken = self.outbox.on_ack(ack);
-                self.on_taken(taken);
+                let taken = self.outbox.on_ack(ack, moment.unix_s());
+                self.store_ends(taken);
             }
             Frame::State { slot, incarnation, next_expected } => {
                 let renewed = u64::from_le_bytes(draw(random));
-                let taken = self.outbox.on_state(*slot, *incarnation, *next_expected, renewed);
-                self.on_taken(taken);
+                let (next, now_s) = (*next_expected, moment.unix_s());
+                match self.outbox.on_state(*slot, *incarnation, next, renewed, now_s) {
+                    Answer::Known(taken) => self.store_ends(taken),
+                    Answer::SetBack { incarnation, base } => {
+                        let peer = self.channel.peer();
+                        let entry = Entry::LogBegun { peer, incarnation, base };
+                        self.storing.push(entry, Then::LogKnown);
+                        self.events.push_back(Event::SetBack);
+                    }
+                    Answer::Foreign => {}
+                }
             }
             Frame::Open { slot, conversation, incarnation, first_held, next } => {
                 let (first_held, next) = (*first_held, *next);
+                let (incarnation, now) = (*incarnation, moment.now);
                 let lost =
-                    self.inbox.on_open(*slot, conversation, *incarnation, first_held, next)?;
+                    self.inbox.on_open(*slot, conversation, incarnation, first_held, next, now)?;
                 self.on_missing(lost);
             }
             Frame::Gap { slot, from, to } => {
-                let lost = self.inbox.on_gap(*slot, *from, *to)?;
+                let lost = self.inbox.on_gap(*slot, *from, *to, moment.now)?;
                 self.on_missing(lost);
             }
             Frame::Reject { slot, sequence, reason } => {
-                if let Some(number) = self.outbox.on_reject(*slot, *sequence) {
-                    let message = MessageNumber(number);
-                    self.events.push_back(Event::Rejected { message, reason: *reason });
-                }
+                let now_s = moment.unix_s();
+                let ended = self.outbox.on_reject(*slot, *sequence, *reason, now_s);
+                self.store_ends(ended.into_iter().collect());
             }
             Frame::Reset { reason, stream } => {
                 if let Some(id) = self.streams.on_reset(*stream, *reason, moment.now) {
@@ -168,24 +180,16 @@ impl Conversation {
         Ok(())
     }
 
-    fn on_taken(&mut self, taken: Option<Taken>) {
-        if let Some(Taken { from, to }) = taken {
-            self.progress();
-            let (from, to) = (MessageNumber(from), MessageNumber(to));
-            self.events.push_back(Event::Delivered { from, to });
+    /// The log has moved without the application: what it has not seen of it is lost.
+    fn on_missing(&mut self, lost: Option<u64>) {
+        self.events.extend(lost.map(|count| Event::Lost { count }));
+        self.store_cursor();
+        if self.inbox.is_ready() {
+            self.events.push_back(Event::MessageReady);
         }
     }
 
-    fn on_missing(&mut self, lost: Option<(u64, u64)>) {
-        if let Some((from, to)) = lost {
-            self.events.push_back(Event::Lost { count: to - from });
-            if self.inbox.is_ready() {
-                self.events.push_back(Event::MessageReady);
-            }
-        }
-    }
-
-    fn progress(&mut self) {
+    pub(super) fn progress(&mut self) {
         (self.ask_at, self.asks) = (None, 0);
     }
 
@@ -213,6 +217,7 @@ impl Conversation {
         self.flight = Flight::new();
         (self.arrived, self.arrived_told, self.credit_at) = (0, 0, None);
         self.outbox.on_session(true);
+        self.inbox.on_fresh();
         self.padding = 0;
         self.closing = None;
         self.wanted = false;
@@ -238,6 +243,7 @@ impl Conversation {
         moment: Moment,
         random: &mut dyn Random,
     ) {
+        self.hint = Some(reason);
         if let Some(at) = self.handshake_cells.iter().position(|sent| *sent == id) {
             self.handshake_cells.remove(at);
             self.channel.on_undeliverable(reason, moment, random);
@@ -257,6 +263,7 @@ impl Conversation {
             }
         }
         self.tell_again(moment.now + ack_delay(random));
+        self.outbox.tell_gaps_again();
         match reason {
             Undelivered::Busy => self.flight.on_busy(id, CellId(self.next_cell), moment.now),
             Undelivered::TooLarge => {

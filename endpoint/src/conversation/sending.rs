@@ -57,7 +57,7 @@ impl Conversation {
         let mut padded = 0;
         let mut is_data = false;
         if data.is_some() {
-            padded = self.write_data(&mut writer, &mut items);
+            padded = self.write_data(&mut writer, &mut items, moment.unix_s());
             is_data = padded > 0 || !items.is_empty();
         }
         let length = writer.len();
@@ -149,18 +149,29 @@ impl Conversation {
         if self.inbox.frames().all(|frame| writer.push(&frame).is_ok()) {
             self.inbox.told();
         }
+        while let Some((sequence, frame)) = self.inbox.refusal()
+            && writer.push(&frame).is_ok()
+        {
+            self.inbox.refusal_told(sequence);
+        }
+        self.outbox.tell(writer);
         self.streams.tell(writer);
     }
 
     /// Writes messages and streams, in turn first. Returns the content's length that padding asks for; 0 for none.
-    fn write_data(&mut self, writer: &mut FrameWriter<'_>, items: &mut Vec<Item>) -> usize {
+    fn write_data(
+        &mut self,
+        writer: &mut FrameWriter<'_>,
+        items: &mut Vec<Item>,
+        now_s: u64,
+    ) -> usize {
         self.streams_first = !self.streams_first;
         let mut padding = 0;
         for streams in [self.streams_first, !self.streams_first] {
             padding += if streams {
                 self.streams.write(writer, items)
             } else {
-                self.outbox.write(writer, items)
+                self.outbox.write(writer, items, now_s)
             };
         }
         self.padding = self.padding.saturating_add(padding).min(PADDING_BYTES_MAX);

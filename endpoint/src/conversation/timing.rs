@@ -89,11 +89,12 @@ impl Conversation {
     /// Whether the peer has still to be told of something that was taken here.
     #[must_use]
     pub fn owes(&self, now: Instant) -> bool {
-        self.connected && self.channel.is_up() && self.tell_at(now).is_some()
+        !self.storing.is_empty()
+            || (self.connected && self.channel.is_up() && self.tell_at(now).is_some())
     }
 
     pub(super) fn tell_at(&self, now: Instant) -> Option<Instant> {
-        let immediate = self.greeting || self.closing.is_some();
+        let immediate = self.greeting || self.closing.is_some() || self.outbox.has_word();
         let soonest = [
             immediate.then_some(now),
             self.credit_at,

@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hushwire::conversation::{Conversation, Event, Moment, PeerKeys};
+use hushwire::conversation::{
+    Conversation, Event, Incoming, Moment, OutboxLimits, PeerKeys, PushError,
+};
 use hushwire::identity::Identity;
+use hushwire::journal::{Entry, Logs, MessageId, PeerLogs};
 use hushwire::link::CellId;
 use hushwire::suite::Minimum;
 use hushwire::suite::frames::ConnectionSalt;
@@ -61,6 +64,8 @@ pub(crate) struct Weather {
     pub(crate) queue_bytes: usize,
     /// Bytes that leave that queue each ms. 0: at once.
     pub(crate) bytes_per_ms: usize,
+    /// Time until an entry is on disk, up to so many ms. 0: at once.
+    pub(crate) disk_ms: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +80,9 @@ pub(crate) struct End {
     pub(crate) identity: Identity,
     pub(crate) conversation: Conversation,
     pub(crate) events: Vec<Event>,
+    /// What is on this end's disk, and what is on its way there.
+    pub(crate) logs: Logs,
+    writing: VecDeque<(Instant, Entry)>,
     /// Cells on their way to this end.
     flying: VecDeque<Flying>,
     /// Reports on their way to this end.
@@ -106,14 +114,22 @@ impl World {
         let ids = [first.device_id(), second.device_id()];
         let mut make = |identity: Identity, ours: usize| {
             let salt = ConnectionSalt::draw(&mut dice);
-            let mut conversation =
-                Conversation::new(ids[ours], ids[1 - ours], keys(), salt, &mut dice);
+            let mut conversation = Conversation::new(
+                ids[ours],
+                ids[1 - ours],
+                keys(),
+                PeerLogs::default(),
+                salt,
+                &mut dice,
+            );
             let moment = Moment { now: start, unix_ns: 1 };
             conversation.handle_connected(salt, moment);
             End {
                 identity,
                 conversation,
                 events: Vec::new(),
+                logs: Logs::default(),
+                writing: VecDeque::new(),
                 flying: VecDeque::new(),
                 reports: VecDeque::new(),
                 queue_free_at: start,
@@ -130,16 +146,38 @@ impl World {
         Moment { now: self.now, unix_ns }
     }
 
-    /// Starts one end anew, as if its process had been restarted.
+    /// Gives a message to be sent by one end.
+    pub(crate) fn push(
+        &mut self,
+        at: usize,
+        bytes: Vec<u8>,
+    ) -> Result<(u64, MessageId), (PushError, Vec<u8>)> {
+        let (moment, limits) = (self.moment(), OutboxLimits::default());
+        self.ends[at].conversation.push_message(bytes, None, limits, moment)
+    }
+
+    /// The next message at one end, confirmed at once.
+    pub(crate) fn take(&mut self, at: usize) -> Option<Incoming> {
+        let conversation = &mut self.ends[at].conversation;
+        let incoming = conversation.hand_out()?;
+        conversation.confirm(incoming.id);
+        Some(incoming)
+    }
+
+    /// Starts one end anew, as if its process had been killed: what was not on disk is gone.
     pub(crate) fn restart(&mut self, at: usize) {
         let ids = [0, 1].map(|end: usize| self.ends[end].identity.device_id());
         let salt = ConnectionSalt::draw(&mut self.dice);
         let mut keys = keys();
         keys.last_sent_ns = self.moment().unix_ns;
         keys.last_seen_ns = 0;
-        let mut fresh = Conversation::new(ids[at], ids[1 - at], keys, salt, &mut self.dice);
-        fresh.handle_connected(salt, self.moment());
+        let logs = self.ends[at].logs.peer(&ids[1 - at]).cloned().unwrap_or_default();
+        let mut fresh = Conversation::new(ids[at], ids[1 - at], keys, logs, salt, &mut self.dice);
+        if self.ends[at].online {
+            fresh.handle_connected(salt, self.moment());
+        }
         self.ends[at].conversation = fresh;
+        self.ends[at].writing.clear();
     }
 
     /// Cuts the connection of one end: what is on its way in either direction is lost.
@@ -168,12 +206,14 @@ impl World {
         let next = self.ends.iter().flat_map(|end| {
             let flying = end.flying.iter().map(|cell| cell.at).min();
             let report = end.reports.iter().map(|(at, ..)| *at).min();
-            [flying, report, end.conversation.next_timeout(moment)]
+            let stored = end.writing.front().map(|(at, _)| *at);
+            [flying, report, stored, end.conversation.next_timeout(moment)]
         });
         let Some(next) = next.flatten().min() else { return false };
         self.now = next.max(self.now + Duration::from_micros(100));
         for to in 0..2 {
             self.deliver(to);
+            self.store(to);
         }
         true
     }
@@ -181,6 +221,7 @@ impl World {
     fn work(&mut self, from: usize) {
         let moment = self.moment();
         loop {
+            self.store(from);
             let Self { ends, dice, .. } = self;
             let End { identity, conversation, events, online, .. } = &mut ends[from];
             conversation.handle_timeout(identity, moment, true, dice);
@@ -193,6 +234,26 @@ impl World {
             if *online {
                 self.send(from, transmit.lane, transmit.id, cell.split_off(HEADER_LEN));
             }
+        }
+    }
+
+    /// Writes down what is due.
+    pub(crate) fn store(&mut self, at: usize) {
+        let moment = self.moment();
+        let Self { ends, dice, weather, .. } = self;
+        let End { conversation, logs, writing, events, .. } = &mut ends[at];
+        while let Some(entry) = conversation.poll_entry() {
+            let delay = if weather.disk_ms == 0 { 0 } else { dice.below(weather.disk_ms * 1_000) };
+            let after = writing.back().map_or(moment.now, |(at, _)| *at);
+            writing.push_back((after.max(moment.now + Duration::from_micros(delay)), entry));
+        }
+        while writing.front().is_some_and(|(at, _)| *at <= moment.now) {
+            let (_, entry) = writing.pop_front().expect("looked at");
+            logs.apply(entry);
+            conversation.handle_stored(moment, dice);
+        }
+        while let Some(event) = conversation.poll_event() {
+            events.push(event);
         }
     }
 
@@ -267,8 +328,8 @@ impl World {
                 self.summary()
             );
             if !self.step() {
-                assert!(done(self), "nothing more will happen: {:#?}", self.summary());
-                return;
+                // Only the applications can go on.
+                self.now += Duration::from_secs(1);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hushwire::conversation::{Conversation, Moment, PeerKeys, StreamError, StreamId, StreamRead};
 use hushwire::io::{CellStream, Connector, Filled};
+use hushwire::journal::PeerLogs;
 use hushwire::keystore::Keystore;
 use hushwire::link::{AwaitChallenge, HelloSettings, Input, Link, Opening, Origin};
 use hushwire::suite::frames::ConnectionSalt;
@@ -67,7 +68,8 @@ impl RawPeer {
         let known = keystore.peers().next().expect("paired");
         let (ours, peer) = (keystore.identity().device_id(), known.device());
         let keys = PeerKeys::from(known);
-        let mut conversation = Conversation::new(ours, peer, keys, salt, &mut OsRandom);
+        let mut conversation =
+            Conversation::new(ours, peer, keys, PeerLogs::default(), salt, &mut OsRandom);
         conversation.handle_connected(salt, moment());
         Self { keystore, stream, link, peer, conversation }
     }

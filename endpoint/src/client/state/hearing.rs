@@ -4,9 +4,7 @@ use hushwire_wire::cell::HEADER_LEN;
 use hushwire_wire::id::DeviceId;
 
 use super::{Event, PairingInput, State};
-use crate::client::Receipt;
-use crate::conversation::{self, MessageNumber, Moment};
-use crate::error::Error;
+use crate::conversation::{self, Moment};
 use crate::keystore::KeystoreError;
 use crate::link::{Goaway, Input, LinkError, Origin};
 
@@ -78,6 +76,7 @@ impl State {
         for event in told {
             self.on_event(device, event);
         }
+        self.collect(device);
     }
 
     fn on_event(&mut self, peer: DeviceId, event: conversation::Event) {
@@ -106,19 +105,9 @@ impl State {
                     self.ready.push_back(peer);
                 }
             }
-            Heard::Delivered { from, to } => {
-                self.signals.room = true;
-                for number in (from.0..to.0).map(MessageNumber) {
-                    if let Some(waiting) = self.deliveries.remove(&(peer, number)) {
-                        let _gone = waiting.send(Ok(Receipt { peer, number: number.0 }));
-                    }
-                }
-            }
-            Heard::Rejected { message, reason } => {
-                if let Some(waiting) = self.deliveries.remove(&(peer, message)) {
-                    let _gone = waiting.send(Err(Error::Rejected(reason)));
-                }
-            }
+            Heard::Stored { number } => self.on_stored(peer, number),
+            Heard::Ended(ended) => self.on_ended(peer, *ended),
+            Heard::SetBack => self.tell(Event::SetBack { peer }),
             Heard::Lost { count } => self.tell(Event::MessagesLost { peer, count }),
             Heard::StreamIncoming => self.on_streams_incoming(peer),
             Heard::StreamChanged(id) => self.on_stream_changed(peer, id),

@@ -102,6 +102,7 @@ impl State {
     pub(in crate::client) fn may_close(&self, now: Instant) -> bool {
         self.closing
             && self.dirty.is_empty()
+            && self.is_all_stored()
             && !self.peers.values().any(|peer| peer.conversation.owes(now))
     }
 

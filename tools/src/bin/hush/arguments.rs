@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::chat::Chat;
+use crate::pipe::Pipe;
+
 /// Messages and files between your devices, through a relay that cannot read them.
 ///
 /// First time on a device: `hush init`, then `hush enroll INVITE` with the invite your relay's operator
@@ -52,6 +55,15 @@ pub(crate) enum Command {
     Send(Send),
     /// Receive files and messages from all peers.
     Receive(Receive),
+    /// Write to a peer, a line a message, and read what comes.
+    ///
+    /// A line is kept on disk until the peer has it. What is not delivered when the program ends goes on with the next
+    /// command that connects.
+    Chat(Chat),
+    /// Carry standard input to a peer's standard output, and back.
+    ///
+    /// One side says `hush pipe --listen PEER`, the other `hush pipe PEER`. It ends when both inputs have ended.
+    Pipe(Pipe),
 }
 
 #[derive(Debug, Args)]

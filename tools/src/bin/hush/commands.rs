@@ -28,7 +28,7 @@ const REFUSALS_MAX: u32 = 3;
 /// Longest message that is shown on a terminal, in bytes.
 const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
-fn options(name: Option<String>) -> Options {
+pub(crate) fn options(name: Option<String>) -> Options {
     Options {
         software: concat!("hush/", env!("CARGO_PKG_VERSION")).into(),
         name,
@@ -282,7 +282,7 @@ async fn receive_file(stream: &mut StreamReader, output: &Path, json: bool) -> R
 }
 
 /// Enough of an ID to tell one's own peers apart.
-fn short(device: DeviceId) -> String {
+pub(crate) fn short(device: DeviceId) -> String {
     device.to_text().chars().take(8).collect()
 }
 

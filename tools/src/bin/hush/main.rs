@@ -1,9 +1,12 @@
 //! `hush`: what a person does with Hushwire on a device.
 
 mod arguments;
+mod chat;
 mod commands;
 mod demo;
 mod home;
+mod pipe;
+mod record;
 mod terminal;
 
 use std::ffi::OsString;
@@ -47,6 +50,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Pair(pair) => commands::pair(&home()?, pair, json).await,
             Command::Peers => commands::peers(&home()?, json),
             Command::Send(send) => commands::send(&home()?, &send, json).await,
+            Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
+            Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,
             Command::Receive(receive) => commands::receive(&home()?, &receive, json).await,
         }
     })

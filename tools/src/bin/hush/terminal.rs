@@ -56,6 +56,12 @@ pub(crate) fn note(json: bool, text: &str) {
     }
 }
 
+/// Says something on the side, to whoever is there.
+pub(crate) fn aside(text: &str) {
+    // Nobody is there to be told that nobody is there.
+    let _gone = writeln!(std::io::stderr(), "{text}");
+}
+
 /// One sentence, and an exit code that says whether trying again may help.
 pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = exit_code(error);
@@ -87,13 +93,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return code::TEMPORARY;
     }
     match error {
-        Error::Io(_) | Error::Link(_) => code::UNAVAILABLE,
-        Error::NotEnrolled | Error::Keystore(_) => code::CONFIG,
+        Error::Io(_) | Error::Link(_) | Error::Storage(_) | Error::OutboxFull(_) => {
+            code::UNAVAILABLE
+        }
+        Error::NotEnrolled | Error::Keystore(_) | Error::Journal(_) => code::CONFIG,
         Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
             code::PERMISSION
         }
         Error::Code(_) | Error::Label(_) | Error::TooLarge(_) => code::DATA,
         Error::Superseded
+        | Error::Expired { .. }
         | Error::Refused { .. }
         | Error::NoAnswer
         | Error::Disconnected

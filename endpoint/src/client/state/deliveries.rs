@@ -1,0 +1,252 @@
+//! Messages between applications, conversations and the journal: who waits for which end, and what is to be stored.
+
+use hushwire_wire::id::DeviceId;
+use tokio::sync::oneshot;
+
+use super::State;
+use crate::client::clock::moment;
+use crate::client::event::Event;
+use crate::client::limits::BATCH_BYTES_MAX;
+use crate::client::types::{Delivery, Message, Receipt, Sent};
+use crate::conversation::{OutboxLimits, PushError};
+use crate::error::Error;
+use crate::journal::{ENDED_KEPT_MAX, EndedSend, Entry, MessageId, Outcome};
+
+type Ended = oneshot::Sender<Result<Receipt, Error>>;
+
+/// Who waits for one message.
+#[derive(Debug, Default)]
+pub(in crate::client) struct Waiters {
+    stored: Option<oneshot::Sender<Result<(), Error>>>,
+    ended: Vec<Ended>,
+}
+
+/// Facts on their way to the journal, each with the conversation that told it: none waits for it where that is another
+/// by now.
+#[derive(Debug, Default)]
+pub(in crate::client) struct Batch {
+    pub(in crate::client) epochs: Vec<u64>,
+    pub(in crate::client) entries: Vec<Entry>,
+}
+
+/// A message that found no room comes back.
+pub(in crate::client) enum Pushed {
+    /// It resolves when the message is on disk; the delivery when it has ended.
+    Waits(oneshot::Receiver<Result<(), Error>>, Delivery),
+    Full(Vec<u8>),
+}
+
+/// What a message has come to, as an application hears it.
+pub(in crate::client) fn verdict(peer: DeviceId, ended: &EndedSend) -> Result<Receipt, Error> {
+    match ended.outcome {
+        Outcome::Delivered => Ok(Receipt { peer, id: ended.id, number: ended.number }),
+        Outcome::Rejected { reason } => Err(Error::Rejected(reason)),
+        Outcome::Expired { hint } => Err(Error::Expired { hint }),
+    }
+}
+
+impl State {
+    pub(in crate::client) fn push_message(
+        &mut self,
+        peer: DeviceId,
+        bytes: Vec<u8>,
+        expires_s: Option<u64>,
+        limits: OutboxLimits,
+    ) -> Result<Pushed, Error> {
+        if let Some(why) = &self.storage_failed {
+            return Err(Error::Storage(why.clone()));
+        }
+        let pushed = self.conversation(peer)?.push_message(bytes, expires_s, limits, moment());
+        match pushed {
+            Ok((number, id)) => {
+                let (stored, is_stored) = oneshot::channel();
+                let (ended, has_ended) = oneshot::channel();
+                let waiters = Waiters { stored: Some(stored), ended: vec![ended] };
+                self.waiters.insert((peer, number), waiters);
+                self.collect(peer);
+                Ok(Pushed::Waits(is_stored, Delivery::new(id, has_ended)))
+            }
+            Err((PushError::Full, bytes)) => Ok(Pushed::Full(bytes)),
+            Err((PushError::TooLarge(length), _)) => Err(Error::TooLarge(length)),
+        }
+    }
+
+    /// The next message of any peer, peers in turn.
+    pub(in crate::client) fn hand_out(&mut self) -> Option<Message> {
+        while let Some(peer) = self.ready.pop_front() {
+            let handed = self.with(peer, |conversation, _| {
+                let incoming = conversation.hand_out();
+                (incoming, conversation.has_message())
+            });
+            if let Some((Some(incoming), more)) = handed {
+                if more && !self.ready.contains(&peer) {
+                    self.ready.push_back(peer);
+                }
+                return Some(Message {
+                    peer,
+                    id: incoming.id,
+                    expires_s: incoming.expires_s,
+                    bytes: incoming.bytes,
+                });
+            }
+        }
+        None
+    }
+
+    /// What a send to a peer has come to.
+    pub(in crate::client) fn sent(&self, peer: DeviceId, id: MessageId) -> Option<Sent> {
+        self.sent_to(peer).find(|sent| sent.id == id)
+    }
+
+    /// All sends to a peer that are known, in the order in which they were given.
+    pub(in crate::client) fn sent_to(&self, peer: DeviceId) -> impl Iterator<Item = Sent> {
+        let known = self.peers.get(&peer).into_iter();
+        known.flat_map(move |known| {
+            let ended = known.ended.iter().map(move |ended| Sent::ended(peer, ended));
+            let pending = known.conversation.pending();
+            ended.chain(pending.map(move |pending| Sent::pending(peer, &pending)))
+        })
+    }
+
+    /// Resolves when this send has ended, at once where it has. `None` for one that is not known.
+    pub(in crate::client) fn delivery(
+        &mut self,
+        peer: DeviceId,
+        id: MessageId,
+    ) -> Option<Delivery> {
+        let known = self.peers.get(&peer)?;
+        let (sender, receiver) = oneshot::channel();
+        if let Some(ended) = known.ended.iter().find(|ended| ended.id == id) {
+            let _held_here = sender.send(verdict(peer, ended));
+        } else {
+            let number = known.conversation.pending().find(|pending| pending.id == id)?.number;
+            if let Some(ending) = &self.ended {
+                let _held_here = sender.send(Err(ending.error()));
+            } else {
+                self.waiters.entry((peer, number)).or_default().ended.push(sender);
+            }
+        }
+        Some(Delivery::new(id, receiver))
+    }
+
+    /// Takes over what a conversation wants stored.
+    pub(in crate::client) fn collect(&mut self, device: DeviceId) {
+        let Some(peer) = self.peers.get_mut(&device) else { return };
+        let before = self.to_store.len();
+        while let Some(entry) = peer.conversation.poll_entry() {
+            self.to_store.push_back((peer.epoch, entry));
+        }
+        self.signals.storage |= self.to_store.len() > before;
+    }
+
+    /// What the journal must know of a peer that is gone.
+    pub(super) fn store_forgotten(&mut self, peer: DeviceId) {
+        self.to_store.push_back((0, Entry::Forgotten { peer }));
+        self.signals.storage = true;
+    }
+
+    /// The next entries to be stored together.
+    pub(in crate::client) fn take_batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        while let Some((epoch, entry)) = self.to_store.pop_front() {
+            bytes += if let Entry::Queued { bytes, .. } = &entry { bytes.len() } else { 0 };
+            if bytes > BATCH_BYTES_MAX && !batch.entries.is_empty() {
+                self.to_store.push_front((epoch, entry));
+                break;
+            }
+            batch.epochs.push(epoch);
+            batch.entries.push(entry);
+        }
+        self.storing = !batch.entries.is_empty();
+        batch
+    }
+
+    /// These are on disk.
+    pub(in crate::client) fn stored(&mut self, batch: Batch) {
+        self.storage_failed = None;
+        for (epoch, entry) in batch.epochs.into_iter().zip(batch.entries) {
+            let device = entry.peer();
+            if self.peers.get(&device).is_some_and(|peer| peer.epoch == epoch) {
+                self.with(device, |conversation, random| {
+                    conversation.handle_stored(moment(), random);
+                });
+            }
+        }
+    }
+
+    /// These are not: messages are given back to who gave them, everything else is tried again.
+    pub(in crate::client) fn not_stored(&mut self, batch: Batch, why: &str) {
+        if self.storage_failed.is_none() {
+            self.tell(Event::StorageFailed { why: why.into() });
+        }
+        self.storage_failed = Some(why.into());
+        for item in batch.epochs.into_iter().zip(batch.entries).rev() {
+            self.to_store.push_front(item);
+        }
+        self.to_store.retain(|(_, entry)| !matches!(entry, Entry::Queued { .. }));
+        for device in self.peers.keys().copied().collect::<Vec<_>>() {
+            let Some(peer) = self.peers.get_mut(&device) else { continue };
+            for number in peer.conversation.withdraw_messages() {
+                if let Some(Waiters { stored: Some(stored), .. }) =
+                    self.waiters.remove(&(device, number))
+                {
+                    let _gone = stored.send(Err(Error::Storage(why.into())));
+                }
+            }
+        }
+        self.signals.room = true;
+    }
+
+    pub(super) fn on_stored(&mut self, peer: DeviceId, number: u64) {
+        let waiters = self.waiters.get_mut(&(peer, number));
+        if let Some(stored) = waiters.and_then(|waiters| waiters.stored.take()) {
+            let _gone = stored.send(Ok(()));
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, peer: DeviceId, ended: EndedSend) {
+        self.signals.room = true;
+        let waiters = self.waiters.remove(&(peer, ended.number)).unwrap_or_default();
+        for waiting in waiters.ended {
+            let _gone = waiting.send(verdict(peer, &ended));
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            if known.ended.len() >= ENDED_KEPT_MAX {
+                known.ended.pop_front();
+            }
+            known.ended.push_back(ended);
+        }
+    }
+
+    /// Whoever waits for messages to this peer, or to any, hears why there is no point.
+    pub(super) fn fail_waiters(&mut self, of: Option<DeviceId>, why: impl Fn() -> Error) {
+        let keys: Vec<_> = self.waiters.keys().copied().collect();
+        for key in keys.into_iter().filter(|(peer, _)| of.is_none_or(|of| of == *peer)) {
+            let Some(Waiters { stored, ended }) = self.waiters.remove(&key) else { continue };
+            for waiting in ended {
+                let _gone = waiting.send(Err(why()));
+            }
+            if let Some(stored) = stored {
+                let _gone = stored.send(Err(why()));
+            }
+        }
+    }
+
+    /// Ends what has expired, and says when there is more to do, unix seconds.
+    pub(in crate::client) fn expire(&mut self) -> Option<u64> {
+        let moment = moment();
+        for device in self.peers.keys().copied().collect::<Vec<_>>() {
+            let at = self.peers.get(&device).and_then(|peer| peer.conversation.next_expiry_s());
+            if at.is_some_and(|at| at <= moment.unix_s()) {
+                self.with(device, |conversation, _| conversation.expire(moment));
+            }
+        }
+        self.peers.values().filter_map(|peer| peer.conversation.next_expiry_s()).min()
+    }
+
+    /// Whether everything is on disk.
+    pub(super) fn is_all_stored(&self) -> bool {
+        self.to_store.is_empty() && !self.storing
+    }
+}
