@@ -1,11 +1,15 @@
 //! Who a device is: one Ed25519 key (RFC 8032), whose public half is the device ID.
 
+mod words;
+
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use hushwire_wire::control::{Transport, proof_message};
 use hushwire_wire::id::DeviceId;
 use zeroize::Zeroizing;
+
+pub use words::{WORDS, Words, WordsError};
 
 use crate::suite::kdf::sha256;
 use crate::suite::random::{Random, draw};

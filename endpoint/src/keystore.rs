@@ -3,23 +3,35 @@
 //! ```text
 //! KEYSTORE/            0700
 //!   lock               held (flock) while the keystore is open: one process at a time
+//!   passphrase.json    the key that seals the files, locked away by the passphrase where there is one
 //!   identity.json      the secret key
 //!   storage.json       the key of the journal
 //!   journal            messages that have not ended, and cursors (see [`crate::journal`])
 //!   relay.json         address, pins, relay ID, account label
 //!   counters.json      failed confirmations
+//!   backup.json        when the 24 words were last rehearsed
 //!   peers/ID.json      pin, pair key, times of handshakes
 //! ```
 //!
 //! Files have mode 0600. Each is a line of JSON and a line with its SHA-256, written beside and renamed over, so a
 //! crash leaves the old or the new one. A change is made on disk first; where that fails, memory is as it was. Keys
 //! and counters of sessions are never written. Every call blocks on the disk.
+//!
+//! With a passphrase ([`Keystore::set_passphrase`]) every file but `lock` and the journal, which has a key of its own in
+//! `storage.json`, is sealed. File names stay readable, and with them the IDs of peers.
+//!
+//! The identity fits 24 words on paper ([`Keystore::backup_words`]); relay and peers fit a file that those words open
+//! ([`Keystore::backup_file`]).
 
+mod backup;
 pub(crate) mod disk;
 mod error;
+mod passphrase;
 mod peer;
+mod protect;
 mod record;
 mod relay;
+mod sealing;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +41,12 @@ use std::path::{Path, PathBuf};
 
 use hushwire_wire::id::DeviceId;
 
+use backup::Origin;
+pub use backup::{BackupError, BackupFile, RehearsalError};
 pub use error::KeystoreError;
+pub use passphrase::{Cost, PASSPHRASE_BYTES_MAX, Passphrase, PassphraseError};
 pub use peer::Peer;
+pub use protect::Protection;
 pub use relay::{Relay, RelayTrust};
 
 use crate::identity::Identity;
@@ -39,18 +55,23 @@ use crate::suite::handshake::{Established, Role};
 use crate::suite::keys::StorageKey;
 use crate::suite::random::{OsRandom, draw};
 use disk::Disk;
+use protect::{lock_new, unlock};
 use record::{
-    CountersRecord, IdentityRecord, PeerRecord, RelayRecord, StorageRecord, decode, encode,
+    BackupRecord, CountersRecord, IdentityRecord, PeerRecord, RelayRecord, StorageRecord, decode,
+    encode,
 };
+use sealing::Vault;
 
 /// Peers of one device.
 pub const PEERS_MAX: usize = 1_024;
 
+const PASSPHRASE: &str = "passphrase.json";
 const IDENTITY: &str = "identity.json";
 const STORAGE: &str = "storage.json";
 const JOURNAL: &str = "journal";
 const RELAY: &str = "relay.json";
 const COUNTERS: &str = "counters.json";
+const BACKUP: &str = "backup.json";
 const PEERS: &str = "peers";
 const SUFFIX: &str = ".json";
 
@@ -58,11 +79,14 @@ const SUFFIX: &str = ".json";
 #[derive(Debug)]
 pub struct Keystore {
     disk: Disk,
+    /// Where there is a passphrase.
+    vault: Option<Vault>,
     identity: Identity,
     storage_key: StorageKey,
     relay: Option<Relay>,
     peers: BTreeMap<DeviceId, Peer>,
     failed_confirmations: u64,
+    backup_rehearsed_at_s: Option<u64>,
     /// Unlocks when it is closed.
     _lock: File,
 }
@@ -73,40 +97,49 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::Exists`] where there is one already; see [`KeystoreError`].
     pub fn create(path: &Path, identity: Identity) -> Result<Self, KeystoreError> {
-        Self::create_on(Disk::system(path), identity)
+        Self::create_on(Disk::system(path), identity, None, Origin::New)
     }
 
-    /// Opens the keystore at `path`.
+    /// Opens the keystore at `path`, which has no passphrase.
     ///
     /// # Errors
-    /// [`KeystoreError::Missing`] where there is none; see [`KeystoreError`].
+    /// [`KeystoreError::Missing`] where there is none, [`KeystoreError::PassphraseNeeded`] where it has a passphrase
+    /// ([`Keystore::open_with`]); see [`KeystoreError`].
     pub fn open(path: &Path) -> Result<Self, KeystoreError> {
-        Self::open_on(Disk::system(path))
+        Self::open_on(Disk::system(path), None)
     }
 
-    fn create_on(disk: Disk, identity: Identity) -> Result<Self, KeystoreError> {
+    fn create_on(
+        mut disk: Disk,
+        identity: Identity,
+        passphrase: Option<(&Passphrase, Cost)>,
+        origin: Origin,
+    ) -> Result<Self, KeystoreError> {
         disk.make_directory(Path::new(""))?;
         let lock = disk.lock()?;
-        if disk.read(Path::new(IDENTITY))?.is_some() {
+        if disk.read_raw(Path::new(IDENTITY))?.is_some() {
             return Err(KeystoreError::Exists { path: disk.root().into() });
         }
         disk.make_directory(Path::new(PEERS))?;
-        let storage_key = new_storage_key(&disk)?;
+        let vault = lock_new(&mut disk, passphrase)?;
+        origin.write(&disk)?;
+        new_storage_key(&disk)?;
+        // From here on there is a keystore.
         disk.write(Path::new(IDENTITY), &encode(&IdentityRecord::from(&identity)))?;
-        Ok(Self {
-            disk,
-            identity,
-            storage_key,
-            relay: None,
-            peers: BTreeMap::new(),
-            failed_confirmations: 0,
-            _lock: lock,
-        })
+        Self::load(disk, vault, lock)
     }
 
-    fn open_on(disk: Disk) -> Result<Self, KeystoreError> {
+    fn open_on(mut disk: Disk, passphrase: Option<&Passphrase>) -> Result<Self, KeystoreError> {
         disk.check_directory(Path::new(""))?;
+        if !disk.exists(Path::new(IDENTITY)) {
+            return Err(KeystoreError::Missing { path: disk.root().into() });
+        }
         let lock = disk.lock()?;
+        let vault = unlock(&mut disk, passphrase)?;
+        Self::load(disk, vault, lock)
+    }
+
+    fn load(disk: Disk, vault: Option<Vault>, lock: File) -> Result<Self, KeystoreError> {
         let missing = || KeystoreError::Missing { path: disk.root().into() };
         let identity = load(&disk, Path::new(IDENTITY), IdentityRecord::into_identity)?;
         let identity = identity.ok_or_else(missing)?;
@@ -126,8 +159,23 @@ impl Keystore {
         let relay = load(&disk, Path::new(RELAY), RelayRecord::into_relay)?;
         let counters = load(&disk, Path::new(COUNTERS), |record: CountersRecord| Some(record))?;
         let failed_confirmations = counters.map_or(0, |record| record.failed_confirmations);
+        let backup = load(&disk, Path::new(BACKUP), |record: BackupRecord| Some(record))?;
+        let backup_rehearsed_at_s = backup.map(|record| record.rehearsed_at_s);
         let peers = load_peers(&disk)?;
-        Ok(Self { disk, identity, storage_key, relay, peers, failed_confirmations, _lock: lock })
+        let mut keystore = Self {
+            disk,
+            vault,
+            identity,
+            storage_key,
+            relay,
+            peers,
+            failed_confirmations,
+            backup_rehearsed_at_s,
+            _lock: lock,
+        };
+        // A disk that takes no changes now does not keep the owner out; [`Keystore::protection`] tells.
+        let _later = keystore.settle();
+        Ok(keystore)
     }
 
     /// Where the keystore is.

@@ -9,20 +9,53 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use zeroize::Zeroizing;
 
+use super::PASSPHRASE;
 use super::error::KeystoreError;
+use super::sealing::{Opened, SEALED_BYTES_MAX, Seal, SealError};
 
 /// The longest file that is read.
-const FILE_BYTES_MAX: usize = 16 * 1024;
+const FILE_BYTES_MAX: usize = 20 * 1024;
+const _: () = assert!(SEALED_BYTES_MAX <= FILE_BYTES_MAX);
 /// The most names a directory is listed for.
 const NAMES_MAX: usize = 8 * 1024;
 const TEMPORARY: &str = ".tmp";
 const LOCK: &str = "lock";
 
-/// The directory, who may own it, and how files are made in it; the latter two are arguments for the tests.
+/// The directory, who may own it, how files are changed in it, and whether they are sealed. Owner and changes are
+/// arguments for the tests.
 pub(super) struct Disk {
     root: PathBuf,
     user: u32,
-    create: fn(&Path) -> io::Result<File>,
+    changes: Box<dyn Changes>,
+    seal: Seal,
+}
+
+/// The steps of changing a file, after each of which the process may end.
+pub(super) trait Changes: Send + Sync {
+    /// Makes a file that was not there.
+    fn create(&self, path: &Path) -> io::Result<File>;
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+impl Changes for fn(&Path) -> io::Result<File> {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self(path)
+    }
 }
 
 impl Disk {
@@ -32,7 +65,16 @@ impl Disk {
     }
 
     pub(super) fn new(root: &Path, user: u32, create: fn(&Path) -> io::Result<File>) -> Self {
-        Self { root: root.into(), user, create }
+        Self::with(root, user, Box::new(create))
+    }
+
+    pub(super) fn with(root: &Path, user: u32, changes: Box<dyn Changes>) -> Self {
+        Self { root: root.into(), user, changes, seal: Seal::PLAIN }
+    }
+
+    /// How files are written and read from now on.
+    pub(super) fn set_seal(&mut self, seal: Seal) {
+        self.seal = seal;
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -99,9 +141,30 @@ impl Disk {
         }
     }
 
-    /// A file's contents; `None` where there is none. The checks look at the open file, so nobody can exchange it in
-    /// between; a fifo or device is never read.
+    /// A file's contents, opened where they are sealed; `None` where there is none.
     pub(super) fn read(&self, name: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        Ok(self.read_sealed(name)?.map(Opened::bytes))
+    }
+
+    /// The same, with whether it is as it would be written now.
+    pub(super) fn read_sealed(&self, name: &Path) -> Result<Option<Opened>, KeystoreError> {
+        let Some(bytes) = self.read_raw(name)? else { return Ok(None) };
+        let path = self.path(name);
+        match self.seal.open(name, bytes) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(SealError::Record(error)) => Err(error.at(&path)),
+            Err(SealError::Orphan) => {
+                Err(KeystoreError::Corrupt { path: self.path(Path::new(PASSPHRASE)) })
+            }
+        }
+    }
+
+    /// A file's bytes; `None` where there is none. The checks look at the open file, so nobody can exchange it in
+    /// between; a fifo or device is never read.
+    pub(super) fn read_raw(
+        &self,
+        name: &Path,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
         let path = self.path(name);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path);
@@ -131,25 +194,42 @@ impl Disk {
         fs::symlink_metadata(self.path(name)).is_ok()
     }
 
-    /// Writes a file beside and renames it over the old one; both are on disk when this returns.
+    /// Writes a file, sealed where there is a passphrase, beside and renames it over the old one; both are on disk when
+    /// this returns.
     pub(super) fn write(&self, name: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
+        self.write_raw(name, &self.seal.seal(name, bytes))
+    }
+
+    /// Writes a file as it is, in the same way.
+    pub(super) fn write_raw(&self, name: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
         let path = self.path(name);
         let (Some(directory), Some(file_name)) = (path.parent(), path.file_name()) else {
             unreachable!("every file of a keystore has a name and a directory");
         };
         let temporary = directory.join(format!(".{}{TEMPORARY}", file_name.display()));
-        let written = replace(&temporary, bytes, &path, self.create);
+        let written = self.replace(&temporary, bytes, &path);
         written.and_then(|()| sync_directory(directory)).map_err(|error| {
             // What cannot be removed now is removed when the keystore is next opened.
-            let _ = fs::remove_file(&temporary);
+            let _ = self.changes.remove(&temporary);
             classify(error, &path, false)
         })
+    }
+
+    fn replace(&self, temporary: &Path, bytes: &[u8], path: &Path) -> io::Result<()> {
+        match self.changes.remove(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = self.changes.create(temporary)?;
+        self.changes.write(&mut file, bytes)?;
+        self.changes.sync(&file)?;
+        self.changes.rename(temporary, path)
     }
 
     /// Removes a file.
     pub(super) fn remove(&self, name: &Path) -> Result<(), KeystoreError> {
         let path = self.path(name);
-        let removed = fs::remove_file(&path);
+        let removed = self.changes.remove(&path);
         removed
             .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
             .map_err(|error| classify(error, &path, false))
@@ -192,22 +272,6 @@ fn create_private(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(OFlags::NOFOLLOW.bits() as i32)
         .open(path)
-}
-
-fn replace(
-    temporary: &Path,
-    bytes: &[u8],
-    path: &Path,
-    create: fn(&Path) -> io::Result<File>,
-) -> io::Result<()> {
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = create(temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
 }
 
 /// The rules for owner and mode, which hold for root too.

@@ -58,12 +58,44 @@ pub enum KeystoreError {
         path: PathBuf,
     },
     /// A newer version of this software wrote it.
-    #[error("{} was written by a newer version of this software (format {version}, known are 1 to 1); upgrade", path.display())]
+    #[error("{} was written by a newer version of this software (format {version}); upgrade", path.display())]
     Newer {
         /// What.
         path: PathBuf,
         /// Its format.
         version: u32,
+    },
+    /// It has a passphrase.
+    #[error("the keystore at {} has a passphrase; open it with that", path.display())]
+    PassphraseNeeded {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It has no passphrase, so whoever expected one may have been given another keystore.
+    #[error("the keystore at {} has no passphrase; set one, or open it without", path.display())]
+    NoPassphrase {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Another passphrase than the one it was sealed with.
+    #[error("this is not the passphrase of the keystore at {}; nothing was changed, try again", path.display())]
+    WrongPassphrase {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file asks for more memory or time than any version writes.
+    #[error(
+        "{} asks for memory or time out of all bounds, so somebody has changed it; restore it from a backup", path.display()
+    )]
+    AbsurdCost {
+        /// What.
+        path: PathBuf,
+    },
+    /// The memory that one try of the passphrase takes is not there.
+    #[error("there is not enough memory to try the passphrase of the keystore at {}; free some and try again", path.display())]
+    NoMemory {
+        /// Where.
+        path: PathBuf,
     },
     /// Another process has it open.
     #[error("the keystore at {} is in use by another process; stop that one first", path.display())]

@@ -16,7 +16,7 @@ use crate::suite::keys::StorageKey;
 /// The format this software writes. It reads all from 1 on.
 const VERSION: u32 = 1;
 /// Room for any record, so that writing one does not grow the buffer and leave copies of keys behind.
-const RECORD_BYTES_MAX: usize = 8 * 1024;
+pub(super) const RECORD_BYTES_MAX: usize = 8 * 1024;
 
 /// A kind of file.
 pub(super) trait Record: Serialize + DeserializeOwned {}
@@ -58,6 +58,22 @@ pub(super) struct RelayRecord {
 pub(super) struct CountersRecord {
     version: u32,
     pub(super) failed_confirmations: u64,
+}
+
+/// When the words of the backup were last given back.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackupRecord {
+    version: u32,
+    pub(super) rehearsed_at_s: u64,
+}
+
+impl Record for BackupRecord {}
+
+impl BackupRecord {
+    pub(super) fn new(rehearsed_at_s: u64) -> Self {
+        Self { version: VERSION, rehearsed_at_s }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,30 +121,48 @@ impl RecordError {
 
 /// The bytes of a file.
 pub(super) fn encode<R: Record>(record: &R) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(RECORD_BYTES_MAX));
+    encode_with_room(record, RECORD_BYTES_MAX)
+}
+
+/// The bytes of a file that may be longer than others, at most `room`.
+pub(super) fn encode_with_room<R: Record>(record: &R, room: usize) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *bytes, record).expect("a record is plain data");
     let sum = hex(&sha256(&[&bytes]));
     bytes.push(b'\n');
     bytes.extend_from_slice(&*sum);
     bytes.push(b'\n');
-    assert!(bytes.len() <= RECORD_BYTES_MAX, "a record has a known greatest length");
+    assert!(bytes.len() <= room, "a record has a known greatest length");
     bytes
 }
 
 /// The record in a file. The sum is checked first, so that a newer version is not taken for damage nor damage for a
 /// newer version.
 pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, RecordError> {
-    let text = bytes.strip_suffix(b"\n").ok_or(RecordError::Corrupt)?;
-    let at = text.iter().rposition(|&byte| byte == b'\n').ok_or(RecordError::Corrupt)?;
-    let (line, sum) = (&text[..at], &text[at + 1..]);
-    if *sum != *hex(&sha256(&[line])).as_slice() {
-        return Err(RecordError::Corrupt);
-    }
+    decode_up_to(bytes, VERSION)
+}
+
+/// The record in a file whose newest format is `known`.
+pub(super) fn decode_up_to<R: Record>(bytes: &[u8], known: u32) -> Result<R, RecordError> {
+    let line = intact(bytes).ok_or(RecordError::Corrupt)?;
     let any: AnyRecord = serde_json::from_slice(line).map_err(|_| RecordError::Corrupt)?;
-    if any.version > VERSION {
+    if any.version > known {
         return Err(RecordError::Newer(any.version));
     }
     serde_json::from_slice(line).map_err(|_| RecordError::Corrupt)
+}
+
+/// Whether this is a record of any kind and format, undamaged.
+pub(super) fn is_record(bytes: &[u8]) -> bool {
+    intact(bytes).is_some()
+}
+
+/// The first line, where the second is its sum.
+fn intact(bytes: &[u8]) -> Option<&[u8]> {
+    let text = bytes.strip_suffix(b"\n")?;
+    let at = text.iter().rposition(|&byte| byte == b'\n')?;
+    let (line, sum) = (&text[..at], &text[at + 1..]);
+    (*sum == *hex(&sha256(&[line])).as_slice()).then_some(line)
 }
 
 impl From<&Identity> for IdentityRecord {
@@ -229,6 +263,55 @@ impl<'de> Deserialize<'de> for Hex32 {
             }
         }
         deserializer.deserialize_str(Digits)
+    }
+}
+
+/// Bytes of any number, in a file as twice as many hexadecimal digits.
+pub(super) struct HexBytes(pub(super) Zeroizing<Vec<u8>>);
+
+impl Serialize for HexBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = Zeroizing::new(String::with_capacity(2 * self.0.len()));
+        for byte in self.0.iter() {
+            digits.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            digits.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        serializer.serialize_str(&digits)
+    }
+}
+
+impl<'de> Deserialize<'de> for HexBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = HexBytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an even number of hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<HexBytes, E> {
+                let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+                let mut bytes = Zeroizing::new(Vec::with_capacity(pairs.len()));
+                for pair in pairs {
+                    bytes.extend(undigit(pair[0]).zip(undigit(pair[1])).map(|(a, b)| a << 4 | b));
+                }
+                if rest.is_empty() && bytes.len() == pairs.len() {
+                    Ok(HexBytes(bytes))
+                } else {
+                    Err(E::custom("not hexadecimal digits"))
+                }
+            }
+        }
+        deserializer.deserialize_str(Digits)
+    }
+}
+
+fn undigit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        0..=u8::MAX => None,
     }
 }
 

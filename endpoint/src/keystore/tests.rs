@@ -1,6 +1,9 @@
 //! Each way a keystore can be wrong. Owner and file creation are arguments, so every test means the same to root and
 //! to an ordinary user.
 
+mod backup;
+mod protect;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -274,7 +277,7 @@ fn what_belongs_to_somebody_else_is_refused() {
     let (_directory, path, keystore) = created();
     drop(keystore);
     let ours = rustix::process::geteuid().as_raw();
-    let error = Keystore::open_on(Disk::new(&path, ours + 1, system_create)).unwrap_err();
+    let error = Keystore::open_on(Disk::new(&path, ours + 1, system_create), None).unwrap_err();
     let expect = matches!(error, KeystoreError::ForeignOwner { owner, user, .. }
         if owner == ours && user == ours + 1);
     assert!(expect, "{error:?}");
@@ -419,7 +422,8 @@ fn changes_fail(
     keystore.add_peer(&paired(&peer(2), Suite::HybridAes), "two", 0).expect("stored");
     drop(keystore);
     let user = rustix::process::geteuid().as_raw();
-    let mut keystore = Keystore::open_on(Disk::new(&path, user, create)).expect("reading works");
+    let mut keystore =
+        Keystore::open_on(Disk::new(&path, user, create), None).expect("reading works");
     let errors = [
         keystore.set_relay(Relay::new(&relay_address(), "me")).unwrap_err(),
         keystore.add_peer(&paired(&peer(3), Suite::HybridAes), "three", 0).map(|_| ()).unwrap_err(),
@@ -445,7 +449,8 @@ fn changes_fail(
         }
     }
     let (_other, fresh) = place();
-    let error = Keystore::create_on(Disk::new(&fresh, user, create), identity()).unwrap_err();
+    let disk = Disk::new(&fresh, user, create);
+    let error = Keystore::create_on(disk, identity(), None, Origin::New).unwrap_err();
     assert!(failing(&error), "{error:?}");
     Keystore::create(&fresh, identity()).expect("the failure left nothing in the way");
 }
