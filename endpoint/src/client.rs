@@ -131,7 +131,8 @@ impl Client {
     }
 
     /// Enrols this device at the invite's relay and connects. The relay is remembered in the keystore once it has
-    /// admitted the device; an invite works once.
+    /// admitted the device; an invite works once. A device that this relay knows already, as one that was restored from
+    /// its words, is admitted with any invite of that relay, which is not used up.
     ///
     /// # Errors
     /// [`Error::InviteRefused`] where the invite was used, has expired or never was one; otherwise as for
@@ -170,7 +171,12 @@ impl Client {
         let dialer = Dialer { connector, relay, options };
         let enrolling = token.is_some();
         let dialled = dialer.dial(&shared, token).await;
-        let (stream, link) = dialled.map_err(|error| admission(error, enrolling))?;
+        let mut dialled = dialled.map_err(|error| admission(error, enrolling));
+        if let Err(Error::InviteRefused(_)) = &dialled {
+            // The relay may know this device already: one that was restored from its words.
+            dialled = dialer.dial(&shared, None).await.or(dialled);
+        }
+        let (stream, link) = dialled?;
         if enrolling {
             shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
         }

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use hushwire_wire::id::DeviceId;
 
 use backup::Origin;
-pub use backup::{BackupError, BackupFile, RehearsalError};
+pub use backup::{BACKUP_BYTES_MAX, BackupError, BackupFile, RehearsalError};
 pub use error::KeystoreError;
 pub use passphrase::{Cost, PASSPHRASE_BYTES_MAX, Passphrase, PassphraseError};
 pub use peer::Peer;

@@ -36,7 +36,7 @@ const VERSION: u32 = 1;
 /// Room for one peer in a backup file.
 const PEER_BYTES_MAX: usize = 2 * 1_024;
 /// The longest backup file that is read.
-const FILE_BYTES_MAX: usize = 2 * (RECORD_BYTES_MAX + PEERS_MAX * PEER_BYTES_MAX) + 1_024;
+pub const BACKUP_BYTES_MAX: usize = 2 * (RECORD_BYTES_MAX + PEERS_MAX * PEER_BYTES_MAX) + 1_024;
 const NS_PER_S: u64 = 1_000_000_000;
 
 #[derive(Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl BackupFile {
             RecordError::Corrupt => BackupError::Corrupt,
             RecordError::Newer(version) => BackupError::Newer(version),
         };
-        if bytes.len() > FILE_BYTES_MAX {
+        if bytes.len() > BACKUP_BYTES_MAX {
             return Err(BackupError::Corrupt);
         }
         let identity = Identity::from_words(words);
@@ -238,7 +238,7 @@ impl Keystore {
         let sealed = seal(&key(&self.identity), &context(&device), &plain);
         let record =
             SealedBackup { version: VERSION, device: device.to_text(), sealed: HexBytes(sealed) };
-        encode_with_room(&record, FILE_BYTES_MAX).to_vec()
+        encode_with_room(&record, BACKUP_BYTES_MAX).to_vec()
     }
 
     /// Makes a keystore at `path` from 24 words and, where there is one, a backup file. Its backup counts as rehearsed.

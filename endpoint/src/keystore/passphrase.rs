@@ -15,6 +15,7 @@ pub(super) const SALT_LEN: usize = 16;
 /// What a person knows and a thief of the disk does not. Zeroised on drop, never shown by `Debug`.
 ///
 /// Its bytes count as they are: no spaces are cut off and no Unicode form is made of another.
+#[derive(PartialEq, Eq)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 /// Why bytes are no passphrase.

@@ -374,6 +374,28 @@ fn records_of_any_line_are_refused_or_read() {
     }
 }
 
+proptest::proptest! {
+    /// Whatever is in a file, and whether its sum is right or not: refused or read, never a panic.
+    #[test]
+    fn any_bytes_are_refused_or_read(
+        line in "[ -~]{0,80}|\\{\"version\":[0-9]{1,10}(,\"[a-z_0-9]{1,10}\":(\"[0-9a-f]{0,90}\"|[0-9]{1,12}|\\[\\])){0,5}\\}",
+        cut in 0_usize..200,
+    ) {
+        let sum = crate::suite::kdf::sha256(&[line.as_bytes()]);
+        let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = format!("{line}\n{sum}\n").into_bytes();
+        let words = identity().words();
+        for bytes in [&bytes[..], &bytes[..cut.min(bytes.len())]] {
+            let _refused = sealing::LockedVault::from_file(bytes).map(drop);
+            let _refused = BackupFile::open(bytes, &words, 0).map(drop);
+            let _refused = decode::<IdentityRecord>(bytes).map(drop);
+            let _refused = decode::<PeerRecord>(bytes).map(|record| record.into_peer().map(drop));
+            let plain = zeroize::Zeroizing::new(bytes.to_vec());
+            let _refused = sealing::Seal::PLAIN.open(Path::new(RELAY), plain).map(drop);
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_leaves_everything_as_it_was() {
     // Whatever is written to this device fails with ENOSPC, for every user.
@@ -424,13 +446,20 @@ fn changes_fail(
     let user = rustix::process::geteuid().as_raw();
     let mut keystore =
         Keystore::open_on(Disk::new(&path, user, create), None).expect("reading works");
+    let passphrase = Passphrase::new(b"one".to_vec()).expect("a passphrase");
     let errors = [
         keystore.set_relay(Relay::new(&relay_address(), "me")).unwrap_err(),
         keystore.add_peer(&paired(&peer(3), Suite::HybridAes), "three", 0).map(|_| ()).unwrap_err(),
         keystore.rename_peer(&two, "other").map(|_| ()).unwrap_err(),
         keystore.record_sent(&two, 99).unwrap_err(),
         keystore.count_failed_confirmation().map(|_| ()).unwrap_err(),
+        keystore.set_passphrase(&passphrase, Cost::default()).unwrap_err(),
     ];
+    assert_eq!(keystore.protection(), Protection::Permissions);
+    let words = keystore.backup_words().to_text();
+    let rehearsed = keystore.rehearse(&words, 1).unwrap_err();
+    assert!(rehearsed.to_string().contains(sentence), "{rehearsed}");
+    assert_eq!(keystore.backup_rehearsed_at_s(), None);
     for error in errors {
         assert!(failing(&error), "{error:?}");
         assert!(error.to_string().contains(sentence), "{error}");
@@ -451,6 +480,10 @@ fn changes_fail(
     let (_other, fresh) = place();
     let disk = Disk::new(&fresh, user, create);
     let error = Keystore::create_on(disk, identity(), None, Origin::New).unwrap_err();
+    assert!(failing(&error), "{error:?}");
+    let disk = Disk::new(&fresh, user, create);
+    let lock = Some((&passphrase, Cost::default()));
+    let error = Keystore::create_on(disk, identity(), lock, Origin::New).unwrap_err();
     assert!(failing(&error), "{error:?}");
     Keystore::create(&fresh, identity()).expect("the failure left nothing in the way");
 }

@@ -9,6 +9,7 @@
 pub mod people;
 pub mod program;
 pub mod proxy;
+pub mod pty;
 pub mod raw;
 
 use std::path::{Path, PathBuf};

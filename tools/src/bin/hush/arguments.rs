@@ -19,6 +19,12 @@ pub(crate) struct Arguments {
     /// Directory of this device's keys [default: ~/.local/share/hush].
     #[arg(long, global = true, value_name = "DIR", env = "HUSH_KEYSTORE")]
     pub(crate) keystore: Option<PathBuf>,
+    /// Read the keystore's passphrase from FILE instead of asking for it.
+    ///
+    /// Nobody else may be able to read FILE; `/dev/fd/N` is an open descriptor. `hush init` and `hush restore` make a
+    /// keystore with this passphrase. A keystore that has none is refused.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Print JSON, one object a line, instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -64,6 +70,16 @@ pub(crate) enum Command {
     ///
     /// One side says `hush pipe --listen PEER`, the other `hush pipe PEER`. It ends when both inputs have ended.
     Pipe(Pipe),
+    /// Set, change or remove the passphrase of this device's keys.
+    ///
+    /// Without one, whoever gets at the files of the keystore is this device.
+    Passphrase(ChangePassphrase),
+    /// Show the 24 words that this device can be restored from, and ask for them back.
+    ///
+    /// A backup counts once all 24 came back right. Whoever has the words is this device.
+    Backup(Backup),
+    /// Make this device's keystore from its 24 words.
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]
@@ -110,4 +126,37 @@ pub(crate) struct Receive {
     /// Stop after so many files and messages.
     #[arg(long)]
     pub(crate) count: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangePassphrase {
+    /// Read the new passphrase from FILE instead of asking for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Keep the keys without a passphrase from now on.
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Print the words wherever standard output goes, and ask for nothing.
+    #[arg(long, conflicts_with_all = ["rehearse", "to"])]
+    pub(crate) show: bool,
+    /// Ask for the words without showing them first; `-` reads them from standard input.
+    #[arg(long, value_name = "-", num_args = 0..=1, default_missing_value = "", value_parser = ["", "-"], hide_possible_values = true)]
+    pub(crate) rehearse: Option<String>,
+    /// Write relay and peers to a new FILE, which only the 24 words open.
+    #[arg(long, value_name = "FILE", conflicts_with = "rehearse")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// `-` reads the words from standard input; without it they are asked for.
+    #[arg(value_name = "-")]
+    pub(crate) words: Option<String>,
+    /// Bring back relay and peers from a file that `hush backup --to` made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
 }

@@ -1,28 +1,37 @@
-//! Where this device's keystore is.
+//! Where this device's keystore is, and what opens it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use hushwire::identity::Identity;
-use hushwire::keystore::{Keystore, KeystoreError, Peer};
+use hushwire::identity::{Identity, Words};
+use hushwire::keystore::{BackupFile, Cost, Keystore, KeystoreError, Passphrase, Peer, Protection};
 use hushwire::suite::random::OsRandom;
 use hushwire_wire::id::DeviceId;
+
+use crate::secret::{Terminal, passphrase_file};
+use crate::terminal::note;
+
+/// How often a person may mistype a passphrase.
+const TRIES: usize = 3;
+const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase; name a file that holds it with --passphrase-file";
 
 /// The keystore's directory, whether or not it is there yet.
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
+    /// What holds the passphrase; where absent, a person is asked.
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Home {
-    pub(crate) fn new(chosen: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn new(chosen: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Result<Self> {
         let path = match chosen {
             Some(path) => path,
             None => std::env::home_dir()
                 .context("there is no home directory: name a place for the keys with --keystore")?
                 .join(".local/share/hush"),
         };
-        Ok(Self { path })
+        Ok(Self { path, passphrase_file })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -34,24 +43,79 @@ impl Home {
         self.path.join("identity.json").exists()
     }
 
-    /// Opens the keystore.
+    /// Opens the keystore, asking for its passphrase where it has one.
     pub(crate) fn open(&self) -> Result<Keystore> {
         if !self.exists() {
             return Err(KeystoreError::Missing { path: self.path.clone() }.into());
         }
-        Ok(Keystore::open(&self.path)?)
+        let keystore = match &self.passphrase_file {
+            // A file is expected to be needed: a keystore without a passphrase may have been put in the place of ours.
+            Some(file) => Keystore::open_with(&self.path, &passphrase_file(file)?)?,
+            None => match Keystore::open(&self.path) {
+                Err(KeystoreError::PassphraseNeeded { .. }) => self.ask()?,
+                opened => opened?,
+            },
+        };
+        if keystore.protection() == Protection::Unfinished {
+            note(
+                false,
+                "a change of the passphrase could not be finished: see that the disk takes changes, then open it again",
+            );
+        }
+        Ok(keystore)
     }
 
-    /// Opens the keystore, making it first where there is none.
+    fn ask(&self) -> Result<Keystore> {
+        let Ok(mut terminal) = Terminal::open(NO_TERMINAL) else {
+            let needed = KeystoreError::PassphraseNeeded { path: self.path.clone() };
+            return Err(anyhow::Error::new(needed).context(NO_TERMINAL));
+        };
+        let prompt = format!("Passphrase of {}: ", self.path.display());
+        let mut tries = 1;
+        loop {
+            match Keystore::open_with(&self.path, &terminal.passphrase(&prompt)?) {
+                Err(KeystoreError::WrongPassphrase { .. }) if tries < TRIES => {
+                    terminal.print("That is not it.\n")?;
+                    tries += 1;
+                }
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    /// Opens the keystore, making it first where there is none: with a passphrase where a file holds one.
     pub(crate) fn open_or_create(&self) -> Result<Keystore> {
         if self.exists() {
-            return Ok(Keystore::open(&self.path)?);
+            return self.open();
         }
-        if let Some(parent) = self.path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        Ok(Keystore::create(&self.path, Identity::generate(&mut OsRandom))?)
+        self.make_parent()?;
+        let identity = Identity::generate(&mut OsRandom);
+        Ok(match self.new_passphrase()? {
+            Some(new) => Keystore::create_with(&self.path, identity, &new, Cost::default())?,
+            None => Keystore::create(&self.path, identity)?,
+        })
+    }
+
+    /// Makes a keystore from its words.
+    pub(crate) fn restore(
+        &self,
+        words: &Words,
+        file: Option<BackupFile>,
+        now_s: u64,
+    ) -> Result<Keystore> {
+        self.make_parent()?;
+        let new = self.new_passphrase()?;
+        let lock = new.as_ref().map(|new| (new, Cost::default()));
+        Ok(Keystore::restore(&self.path, words, file, lock, now_s)?)
+    }
+
+    fn new_passphrase(&self) -> Result<Option<Passphrase>> {
+        self.passphrase_file.as_deref().map(passphrase_file).transpose()
+    }
+
+    fn make_parent(&self) -> Result<()> {
+        let Some(parent) = self.path.parent() else { return Ok(()) };
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))
     }
 }
 

@@ -5,8 +5,10 @@ mod chat;
 mod commands;
 mod demo;
 mod home;
+mod keys;
 mod pipe;
 mod record;
+mod secret;
 mod terminal;
 
 use std::ffi::OsString;
@@ -38,8 +40,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Arguments { keystore, json, command } = arguments;
-        let home = || home::Home::new(keystore);
+        let Arguments { keystore, passphrase_file, json, command } = arguments;
+        let home = || home::Home::new(keystore, passphrase_file);
         match command {
             Command::Demo(demo) => demo::run(&demo, json).await,
             Command::Init => commands::init(&home()?, json),
@@ -53,6 +55,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
             Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,
             Command::Receive(receive) => commands::receive(&home()?, &receive, json).await,
+            Command::Passphrase(change) => keys::passphrase(&home()?, &change, json),
+            Command::Backup(backup) => keys::backup(&home()?, &backup, json),
+            Command::Restore(restore) => keys::restore(&home()?, &restore, json),
         }
     })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use hushwire::keystore::KeystoreError;
+use hushwire::identity::WordsError;
+use hushwire::keystore::{BackupError, KeystoreError, PassphraseError, RehearsalError};
 use hushwire_wire::code::CodeError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -79,9 +80,15 @@ pub(crate) fn complain(error: &anyhow::Error, value: &Value, json: bool) {
 fn exit_code(error: &anyhow::Error) -> u8 {
     use hushwire::Error;
     let Some(error) = error.downcast_ref::<Error>() else {
-        return if error.is::<KeystoreError>() {
-            code::CONFIG
-        } else if error.is::<CodeError>() {
+        return if let Some(error) = error.downcast_ref::<KeystoreError>() {
+            let wrong = matches!(error, KeystoreError::WrongPassphrase { .. });
+            if wrong { code::PERMISSION } else { code::CONFIG }
+        } else if error.is::<CodeError>()
+            || error.is::<WordsError>()
+            || error.is::<RehearsalError>()
+            || error.is::<BackupError>()
+            || error.is::<PassphraseError>()
+        {
             code::DATA
         } else if error.is::<Unwelcome>() {
             code::PERMISSION
