@@ -57,8 +57,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`client`] | what applications use: connect, send, receive, streams, pairing |
-//! | [`identity`] | the device's Ed25519 key: who it is |
-//! | [`keystore`] | the directory that keeps identity, relay and peers |
+//! | [`identity`] | the device's Ed25519 key: who it is; on paper as 24 words |
+//! | [`keystore`] | the directory that keeps identity, relay and peers; its passphrase and backup |
 //! | [`pairing`] | how two devices come to know each other, without I/O |
 //! | [`conversation`] | messages and streams with one peer, without I/O |
 //! | [`journal`] | messages, their ends and cursors, over a crash |
