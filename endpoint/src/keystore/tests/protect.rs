@@ -516,3 +516,45 @@ fn the_default_cost_is_written_into_the_file() {
     assert!(text.contains(cost), "{text}");
     Keystore::open_with(&path, &passphrase("one")).expect("opens");
 }
+
+#[test]
+fn a_sealed_file_opens_under_its_name_only() {
+    let (_directory, path, mut keystore) = created();
+    keystore.set_passphrase(&passphrase("one"), cheap()).expect("set");
+    let bytes = fs::read(path.join(PASSPHRASE)).expect("read");
+    let vault = LockedVault::from_file(&bytes).expect("a vault").unlock(&passphrase("one"));
+    let seal = Seal::of(&vault.expect("the right passphrase"));
+    let sealed = seal.seal(Path::new(RELAY), b"the same for every name");
+    assert_ne!(sealed, seal.seal(Path::new(RELAY), b"the same for every name"), "a fresh nonce");
+    for (name, opens) in
+        [(RELAY, true), (COUNTERS, false), ("peers/relay.json", false), ("", false)]
+    {
+        assert_eq!(seal.open(Path::new(name), sealed.clone()).is_ok(), opens, "{name}");
+    }
+}
+
+/// Files as the first version with passphrases wrote them (`vectors/keystore`): whatever comes after reads them.
+#[test]
+fn what_earlier_versions_wrote_opens() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/keystore");
+    let two = peer(2).device_id();
+    let check = |keystore: &Keystore| {
+        assert_eq!(keystore.identity().device_id(), identity().device_id());
+        assert_eq!(keystore.relay(), Some(&Relay::new(&relay_address(), "me")));
+        assert_eq!(keystore.failed_confirmations(), 1);
+        assert_eq!(keystore.backup_rehearsed_at_s(), Some(9));
+        let peer = keystore.peer(&two).expect("paired");
+        assert_eq!((peer.name(), peer.verified_at_s()), ("two", 7));
+        assert_eq!(peer.last_sent_ns(), 1_234_567_890);
+        assert_eq!((peer.verified(), peer.minimum()), (Verified::Camera, Minimum::Hybrid));
+        *peer.pair_key().as_bytes()
+    };
+    let (_directory, path) = copies(vectors.join("plain"))();
+    let plain = check(&Keystore::open(&path).expect("plain files"));
+    let (_directory, path) = copies(vectors.join("sealed"))();
+    let opened = Keystore::open_with(&path, &passphrase("one")).expect("sealed files");
+    assert_eq!(check(&opened), plain);
+    let backup = fs::read(vectors.join("backup")).expect("read");
+    let backup = BackupFile::open(&backup, &identity().words(), 1_800_000_000).expect("ours");
+    assert_eq!((backup.peers(), backup.relay()), (1, opened.relay()));
+}
