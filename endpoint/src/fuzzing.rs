@@ -2,6 +2,8 @@
 //! is said again in the same words. Tests replay the corpus; a fuzzer grows it.
 
 use crate::conversation::preamble::PreambleReader;
+use crate::identity::Words;
+use crate::keystore;
 use crate::suite::frame_types::{Frame, FrameWriter, Frames};
 use crate::suite::handshake;
 
@@ -73,4 +75,24 @@ pub fn journal(data: &[u8]) {
 /// Where an entry is not written as it was read: a fault of this crate.
 pub fn journal_entries(data: &[u8]) {
     crate::journal::inspect_entries(data);
+}
+
+/// Any bytes as a file of a keystore or as a backup file, with their own sum and with the right one.
+///
+/// # Panics
+/// Never, but for a fault of this crate.
+pub fn keystore(data: &[u8]) {
+    keystore::inspect(data);
+}
+
+/// Any bytes as the words of a backup.
+///
+/// # Panics
+/// Where words are not written as they were read: a fault of this crate.
+pub fn words(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(words) = Words::parse(text) else { return };
+    let again = words.to_text();
+    assert!(text.split_whitespace().map(str::to_lowercase).eq(again.split(' ')), "one spelling");
+    assert!(Words::parse(&again).is_ok_and(|parsed| parsed == words), "words are words again");
 }

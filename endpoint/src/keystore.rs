@@ -40,6 +40,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use hushwire_wire::id::DeviceId;
+use zeroize::Zeroizing;
 
 use backup::Origin;
 pub use backup::{BACKUP_BYTES_MAX, BackupError, BackupFile, RehearsalError};
@@ -338,6 +339,23 @@ impl Keystore {
         self.disk.write(&peer_path(&device), &encode(&PeerRecord::from(&peer)))?;
         self.peers.insert(device, peer);
         Ok(&self.peers[&device])
+    }
+}
+
+/// Any bytes as every kind of file, as they are and as a line whose sum is right. For fuzzing.
+pub(crate) fn inspect(data: &[u8]) {
+    let device = Identity::from_secret(&[1; 32]).words();
+    for bytes in [data.to_vec(), record::with_sum(data)] {
+        // Refused or read is all the same here.
+        let _read = sealing::LockedVault::from_file(&bytes).map(drop);
+        let _read = BackupFile::open(&bytes, &device, u64::MAX).map(drop);
+        let _read = decode::<IdentityRecord>(&bytes).map(|record| record.into_identity().map(drop));
+        let _read = decode::<StorageRecord>(&bytes).map(drop);
+        let _read = decode::<RelayRecord>(&bytes).map(|record| record.into_relay().map(drop));
+        let _read = decode::<CountersRecord>(&bytes).map(drop);
+        let _read = decode::<BackupRecord>(&bytes).map(drop);
+        let _read = decode::<PeerRecord>(&bytes).map(|record| record.into_peer().map(drop));
+        let _read = sealing::Seal::PLAIN.open(Path::new(RELAY), Zeroizing::new(bytes)).map(drop);
     }
 }
 

@@ -144,3 +144,47 @@ fn journal_entries() {
     seeds.push(("lying-length".to_owned(), entry(2, &lying)));
     replay("journal-entries", fuzzing::journal_entries, &seeds);
 }
+
+/// Lines without their sum, which the entry point adds: as in `vectors/keystore`, and with one field that is absurd.
+#[test]
+fn keystore() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/keystore");
+    let mut seeds = Vec::new();
+    for (folder, names) in [
+        ("plain", &["identity", "storage", "relay", "counters", "backup"][..]),
+        ("sealed", &["passphrase", "relay"]),
+    ] {
+        for name in names {
+            let file = vectors.join(folder).join(format!("{name}.json"));
+            let text = fs::read_to_string(file).expect("a vector");
+            let line = text.lines().next().expect("a record");
+            seeds.push((format!("{folder}-{name}"), line.as_bytes().to_vec()));
+            let newer = line.replace("\"version\":", "\"version\":429496729");
+            seeds.push((format!("{folder}-{name}-newer"), newer.into_bytes()));
+        }
+    }
+    let peers = fs::read_dir(vectors.join("plain/peers")).expect("a folder");
+    for peer in peers {
+        let text = fs::read_to_string(peer.expect("a peer").path()).expect("a vector");
+        seeds.push(("plain-peer".to_owned(), text.into_bytes()));
+    }
+    seeds.push(("backup-file".to_owned(), fs::read(vectors.join("backup")).expect("a vector")));
+    let cost = br#"{"version":1,"argon2id":{"memory_kib":4294967295,"passes":1,"lanes":1},"salt":"","stage":"sealed","keys":""}"#;
+    seeds.push(("absurd-cost".to_owned(), cost.to_vec()));
+    replay("keystore", fuzzing::keystore, &seeds);
+}
+
+#[test]
+fn words() {
+    let good = alice().words().to_text();
+    let seeds = [
+        ("good", good.as_bytes().to_vec()),
+        ("loud", good.to_uppercase().replace(' ', "\t\n ").into_bytes()),
+        ("short", good[..good.len() - 3].as_bytes().to_vec()),
+        ("unknown", good.replacen(' ', " abondon ", 1).into_bytes()),
+        ("other-letters", "élève ".repeat(24).into_bytes()),
+        ("endless", "zoo ".repeat(2_000).into_bytes()),
+    ];
+    let seeds = seeds.map(|(name, bytes)| (name.to_owned(), bytes));
+    replay("words", fuzzing::words, &seeds);
+}
