@@ -13,20 +13,24 @@ mod state;
 mod storing;
 mod stream;
 mod task;
+mod transfers;
 mod types;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 
 pub use event::{Event, Events};
 pub use messages::IncomingMessage;
 pub use pairing::{PairingOffer, PairingOptions, PendingPair};
 pub use stream::{StreamReader, StreamWriter};
+pub use transfers::{FileOptions, IncomingTransfer, Transfer};
 pub use types::{
     Delivery, Message, Options, Outbox, PeerInfo, Receipt, SendOptions, SendState, Sent, WhenFull,
 };
@@ -72,6 +76,7 @@ struct Shared {
     storage: Notify,
     outbox: Outbox,
     expires_in: Option<Duration>,
+    transfers: transfers::Hub,
 }
 
 impl Shared {
@@ -156,6 +161,7 @@ impl Client {
         let connector = Connector::new(&relay.trust).map_err(|_| Error::NotEnrolled)?;
         let (path, key) = (keystore.journal_path(), keystore.storage_key());
         let (journal, logs) = Journal::open(&path, key, options.durability)?;
+        let transfers = transfers::Hub::new(keystore.path());
         let shared = Arc::new(Shared {
             state: Lock::new(State::new(keystore, &logs)),
             work: Notify::new(),
@@ -166,6 +172,7 @@ impl Client {
             storage: Notify::new(),
             outbox: options.outbox,
             expires_in: options.expires_in,
+            transfers,
         });
         drop(logs);
         let dialer = Dialer { connector, relay, options };
@@ -183,6 +190,7 @@ impl Client {
         shared.connected(&stream, link);
         tokio::spawn(storing::run(shared.clone(), journal));
         tokio::spawn(task::run(shared.clone(), dialer, stream));
+        tokio::spawn(transfers::serve(shared.clone()));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
     }
 
@@ -281,6 +289,43 @@ impl Client {
             }
             changed.await;
         }
+    }
+
+    /// Sends a file, which arrives whole or not at all, and goes on after a break on either side: also in another
+    /// process, where the same file is sent to the same peer within seven days. Four transfers to a peer run at once,
+    /// others wait in line.
+    ///
+    /// # Errors
+    /// [`Error::Transfer`] where the file cannot be read; [`Error::NotPaired`], or why the client ended.
+    pub async fn send_file(
+        &self,
+        peer: DeviceId,
+        path: impl AsRef<Path>,
+        options: FileOptions,
+    ) -> Result<Transfer, Error> {
+        transfers::send_file(&self.shared, peer, path.as_ref(), options).await
+    }
+
+    /// Sends everything that can be read from `reader`, as a file of this name. It goes on after a break of the
+    /// connection, and after a restart of the receiver, because up to 32 MiB are kept until they are on its disk; but not after a restart here.
+    ///
+    /// # Errors
+    /// [`Error::NotPaired`], or why the client ended.
+    pub fn send_reader(
+        &self,
+        peer: DeviceId,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        name: &str,
+    ) -> Result<Transfer, Error> {
+        transfers::send_reader(&self.shared, peer, Box::new(reader), name)
+    }
+
+    /// The next file that a peer offers. At most 16 of one peer wait for this call. Cancellation-safe.
+    ///
+    /// # Errors
+    /// Why the client ended.
+    pub async fn accept_transfer(&self) -> Result<IncomingTransfer, Error> {
+        transfers::accept(&self.shared).await
     }
 
     /// All peers, by device ID.

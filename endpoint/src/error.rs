@@ -13,6 +13,7 @@ use crate::journal::JournalError;
 use crate::keystore::KeystoreError;
 use crate::link::LinkError;
 use crate::pairing::PairError;
+use crate::transfer::TransferError;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,9 @@ pub enum Error {
     /// A stream cannot have this label.
     #[error(transparent)]
     Label(#[from] LabelError),
+    /// A file was not transferred.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// A code was not read.
     #[error(transparent)]
     Code(#[from] CodeError),
@@ -140,6 +144,7 @@ impl Error {
             Self::Refused { code, .. } => code_is_retryable(*code),
             Self::NoAnswer | Self::Disconnected | Self::Storage(_) | Self::OutboxFull(_) => true,
             Self::Stream(StreamError::SessionLost) => true,
+            Self::Transfer(error) => error.is_retryable(),
             Self::NotEnrolled
             | Self::NotAdmitted(_)
             | Self::InviteRefused(_)

@@ -6,6 +6,7 @@ use crate::identity::Words;
 use crate::keystore;
 use crate::suite::frame_types::{Frame, FrameWriter, Frames};
 use crate::suite::handshake;
+use crate::transfer::message::{self, ToReceiver, ToSender};
 
 /// Any bytes as the content of a frame cell.
 ///
@@ -95,4 +96,25 @@ pub fn words(data: &[u8]) {
     let again = words.to_text();
     assert!(text.split_whitespace().map(str::to_lowercase).eq(again.split(' ')), "one spelling");
     assert!(Words::parse(&again).is_ok_and(|parsed| parsed == words), "words are words again");
+}
+
+/// Any bytes as the messages of a transfer, from either end.
+///
+/// # Panics
+/// Where a message is not written as it was read: a fault of this crate.
+pub fn transfer(data: &[u8]) {
+    messages(data, ToReceiver::encode);
+    messages(data, ToSender::encode);
+}
+
+fn messages<M: message::Message>(mut data: &[u8], encode: impl Fn(&M) -> Vec<u8>) {
+    while let Some((head, rest)) = data.split_first_chunk() {
+        let Ok((kind, length)) = message::decode_head::<M>(*head) else { return };
+        let Some((payload, rest)) = rest.split_at_checked(length) else { return };
+        let read = if M::is_data(kind) { &[][..] } else { payload };
+        let Ok(message) = M::decode(kind, length, read) else { return };
+        let written = encode(&message);
+        assert_eq!(written, data[..written.len()], "a message has one encoding");
+        data = rest;
+    }
 }

@@ -62,6 +62,7 @@
 //! | [`pairing`] | how two devices come to know each other, without I/O |
 //! | [`conversation`] | messages and streams with one peer, without I/O |
 //! | [`journal`] | messages, their ends and cursors, over a crash |
+//! | [`transfer`] | files that arrive whole or not at all, and go on after a break |
 //! | [`link`] | the connection to the relay, without I/O |
 //! | [`suite`] | outer seal, handshake, frames: the bytes two devices exchange, without I/O |
 //! | [`io`] | TLS over TCP on tokio |
@@ -78,6 +79,7 @@ pub mod keystore;
 pub mod link;
 pub mod pairing;
 pub mod suite;
+pub mod transfer;
 
 pub use client::Client;
 pub use error::Error;

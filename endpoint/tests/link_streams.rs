@@ -8,8 +8,8 @@ mod relay;
 use std::time::Duration;
 
 use hushwire::client::{Client, Options};
-use hushwire::conversation::StreamError;
 use hushwire::conversation::preamble::{Label, Preamble};
+use hushwire::conversation::{StreamError, StreamId};
 use hushwire::keystore::Keystore;
 use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
@@ -182,6 +182,12 @@ async fn who_awaits_an_answer_hears_that_the_session_is_lost() {
     drop(writer);
 }
 
+/// Ends a stream and waits until its end was read.
+async fn finish(raw: &mut RawPeer, id: StreamId) {
+    raw.conversation.finish_stream(id).expect("it is open");
+    raw.until(|raw| raw.conversation.is_stream_done(id).expect("open").then_some(())).await;
+}
+
 fn preamble(label: &str, awaits: bool, answers: u32) -> Vec<u8> {
     let label = Label::new(label).expect("a label");
     Preamble { label, awaits, answers: std::num::NonZeroU32::new(answers) }.encode()
@@ -215,7 +221,7 @@ async fn a_bad_preamble_costs_its_own_stream_only() {
         reader.read_to_end(&mut bytes).await.expect("whole");
         assert_eq!(bytes, b"content");
     };
-    in_time(async { tokio::join!(read, raw.finish(good)) }).await;
+    in_time(async { tokio::join!(read, finish(&mut raw, good)) }).await;
     // An end instead of a preamble.
     raw.conversation.finish_stream(silent).expect("open");
     assert_eq!(raw.refused(silent).await, StreamError::Abandoned(1));
@@ -250,7 +256,7 @@ async fn a_stream_is_answered_once() {
         reader.read_to_end(&mut bytes).await.expect("its end");
         assert!(bytes.is_empty());
     };
-    in_time(async { tokio::join!(rest, raw.finish(first)) }).await;
+    in_time(async { tokio::join!(rest, finish(&mut raw, first)) }).await;
 }
 
 #[tokio::test]
@@ -273,7 +279,7 @@ async fn streams_that_are_opened_and_abandoned_leave_nothing() {
         assert_eq!(reader.label(), "good");
         assert_eq!(reader.read(&mut [0; 1]).await.expect("its end"), 0);
     };
-    in_time(async { tokio::join!(read, raw.finish(good)) }).await;
+    in_time(async { tokio::join!(read, finish(&mut raw, good)) }).await;
 }
 
 proptest! {

@@ -144,6 +144,14 @@ impl StreamReader {
         self.owes
     }
 
+    /// Whether there will be no more of it, for another reason than its end.
+    pub(super) fn is_dead(&self) -> bool {
+        let (Source::Stream(id) | Source::AnswerTo(id)) = self.source;
+        let mut state = self.shared.state.lock();
+        let conversation = state.conversation(self.peer);
+        !conversation.is_ok_and(|conversation| conversation.check_stream(id).is_ok())
+    }
+
     /// Opens the stream that answers this one, once; waits while 64 are open. Works before, while and after this
     /// one is read. Cancellation-safe.
     ///

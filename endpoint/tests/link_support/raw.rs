@@ -25,7 +25,7 @@ pub(crate) struct RawPeer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a device reads its own clock")]
-fn moment() -> Moment {
+pub(crate) fn moment() -> Moment {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     Moment { now: Instant::now(), unix_ns: unix.as_nanos() as u64 }
 }
@@ -174,12 +174,6 @@ impl RawPeer {
     /// Why the other end will have no more of a stream that this end writes.
     pub(crate) async fn refused(&mut self, id: StreamId) -> StreamError {
         self.until(|raw| raw.conversation.is_stream_done(id).err()).await
-    }
-
-    /// Whether what this end wrote was read to its end.
-    pub(crate) async fn finish(&mut self, id: StreamId) {
-        self.conversation.finish_stream(id).expect("it is open");
-        self.until(|raw| raw.conversation.is_stream_done(id).expect("open").then_some(())).await;
     }
 }
 

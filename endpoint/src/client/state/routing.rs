@@ -14,6 +14,7 @@ use crate::client::limits::ANSWERS_OWED_MAX;
 use crate::conversation::preamble::{Label, MalformedPreamble, Preamble, PreambleReader};
 use crate::conversation::{Conversation, Refusal, StreamError, StreamId, StreamRead};
 use crate::error::Error;
+use crate::transfer::message::LABEL;
 
 type Key = (DeviceId, StreamId);
 
@@ -66,6 +67,8 @@ pub(super) struct Routing {
     /// For the application, and whose turn it is.
     named: BTreeMap<DeviceId, VecDeque<Incoming>>,
     turn: VecDeque<DeviceId>,
+    /// For the library's transfers.
+    transfers: VecDeque<Incoming>,
     /// Streams of ours whose answer a reader awaits.
     awaited: HashMap<Key, Awaited>,
     /// Streams of peers that await an answer and will get an empty one as soon as there is room.
@@ -106,6 +109,7 @@ impl Routing {
     pub(super) fn forget(&mut self, peer: DeviceId) -> Vec<Waker> {
         self.nameless.retain(|(of, _), _| *of != peer);
         self.owed.retain(|(of, _)| *of != peer);
+        self.transfers.retain(|incoming| incoming.peer != peer);
         drop(self.queued(peer));
         let of_peer = self.awaited.iter_mut().filter(|((of, _), _)| *of == peer);
         of_peer.filter_map(|(_, awaited)| awaited.fail(StreamError::SessionLost)).collect()
@@ -180,6 +184,13 @@ impl State {
     /// The next stream for the application.
     pub(in crate::client) fn accept_stream(&mut self) -> Option<Incoming> {
         self.routing.take()
+    }
+
+    /// The next channel for the library's transfers.
+    pub(in crate::client) fn accept_transfer(&mut self) -> Option<Incoming> {
+        let next = self.routing.transfers.pop_front()?;
+        self.streams.entry((next.peer, next.id)).or_default();
+        Some(next)
     }
 
     /// The stream that answers `id`, which is then the asker's.
@@ -331,6 +342,9 @@ impl State {
             if !answered {
                 self.refuse(peer, id, Refusal::Malformed);
             }
+        } else if label.as_str() == LABEL && awaits {
+            self.routing.transfers.push_back(Incoming { peer, id, label, awaits });
+            self.signals.incoming = true;
         } else if label.is_of_library() {
             self.refuse(peer, id, Refusal::Unsupported);
         } else {

@@ -116,6 +116,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         | Error::NotPaired(_)
         | Error::Unpaired(_)
         | Error::Stream(_)
+        | Error::Transfer(_)
         | Error::Pair(_)
         | Error::OtherRelay(_)
         | Error::OtherDevice { .. }
