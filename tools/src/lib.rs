@@ -3,4 +3,3 @@
 
 pub mod admin;
 pub mod relay_process;
-pub mod transfer;

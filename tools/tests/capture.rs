@@ -10,7 +10,6 @@ use hushwire::suite::random::OsRandom;
 use hushwire_relay::control::admin::{Answer, Question};
 use hushwire_tools::admin;
 use hushwire_tools::relay_process::RelayProcess;
-use hushwire_tools::transfer::{self, Head};
 use hushwire_wire::cell::{Class, Kind};
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::{Control, Request};
@@ -107,18 +106,15 @@ async fn conversation(shards: usize) {
         tell(&c, &b, &message).await;
     }
     let content = random(3_000_001);
-    let head = Head { name: "content.bin".into(), size: Some(content.len() as u64) };
     let sending = async {
-        let mut stream = a.open_stream(b.device()).await.expect("a stream");
-        transfer::send(&head, content.as_slice(), &mut stream, |_| {}).await
+        let content = std::io::Cursor::new(content);
+        let mut transfer = a.send_reader(b.device(), content, "content.bin").expect("begun");
+        transfer.finished().await
     };
-    let receiving = async {
-        let mut stream = b.accept_stream().await.expect("a stream");
-        let head = transfer::head(&mut stream).await.expect("a head");
-        transfer::receive(&head, &mut stream, homes.path(), |_| {}).await
-    };
+    let receiving =
+        async { b.accept_transfer().await.expect("offered").save_in(homes.path()).await };
     let (sent, received) = in_time(async { tokio::join!(sending, receiving) }).await;
-    assert_eq!(sent.expect("it is sent"), received.expect("it arrives").1);
+    assert_eq!(sent.expect("it is sent"), received.expect("it arrives").content);
 
     // Three ways to part: the device leaves, the relay ends the device, the relay stops.
     a.close().await;

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use hushwire_tools::relay_process::RelayProcess;
-use hushwire_tools::transfer::{self, Head};
 use hushwire_wire::cell::Class;
 use support::people::{enrol, in_time, pair, random, tell};
 use support::program::Program;
 use support::raw;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 
 /// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.
 const MARKER_BYTES: usize = 32;
@@ -115,23 +114,27 @@ async fn what_devices_say_is_nowhere_on_the_relay() {
 
     let name = String::from_utf8(spellings(&marker)[1].clone()).expect("hexadecimal");
     let content = marker.repeat(REPEATS);
-    let head = Head { name, size: Some(content.len() as u64) };
     let (cores, relay) = (place.path(), &relay);
-    let sending = async {
-        let mut stream = a.open_stream(b.device()).await.expect("a stream");
-        transfer::send(&head, content.as_slice(), &mut stream, |_| {}).await.expect("it is sent");
-    };
-    let receiving = async {
-        let mut stream = b.accept_stream().await.expect("a stream");
-        let found = transfer::head(&mut stream).await.expect("a head");
-        assert_eq!(found, head);
-        let mut received = vec![0; content.len() / 2];
-        stream.read_exact(&mut received).await.expect("a half");
+    let (mut input, output) = tokio::io::duplex(64 * 1024);
+    let mut sending = a.send_reader(b.device(), output, &name).expect("begun");
+    let half = content.len() / 2;
+    let exchange = async {
+        let offered = b.accept_transfer().await.expect("offered");
+        assert_eq!(offered.name(), name);
+        let mut progress = offered.progress();
+        let saving = tokio::spawn(offered.save_in(cores.join("inbox")));
+        input.write_all(&content[..half]).await.expect("a half is read");
+        let there = progress.wait_for(|progress| progress.bytes == half as u64).await;
+        there.expect("a half arrives");
         assert_blind(relay, &marker, cores, "in the middle of a file");
-        stream.read_to_end(&mut received).await.expect("the rest");
-        assert!(received == content);
+        input.write_all(&content[half..]).await.expect("the rest is read");
+        drop(input);
+        sending.finished().await.expect("it is sent");
+        let saved = saving.await.expect("it ran").expect("it is saved");
+        assert!(std::fs::read(saved.path).expect("there") == content);
     };
-    in_time(async { tokio::join!(sending, receiving) }).await;
+    std::fs::create_dir(cores.join("inbox")).expect("a directory");
+    in_time(exchange).await;
     assert_blind(relay, &marker, cores, "afterwards");
 
     // The same search does find what a relay knows: which devices there are.

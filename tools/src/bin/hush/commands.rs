@@ -1,27 +1,31 @@
 //! What each command does, but for the demo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hushwire::client::{
-    Client, Event, Message, Options, PairingOptions, PendingPair, StreamReader,
+    Client, Event, FileOptions, IncomingTransfer, Message, Options, PairingOptions, PendingPair,
+    Transfer,
 };
 use hushwire::pairing::Link;
-use hushwire_tools::transfer::{self, Head};
+use hushwire::transfer::{Phase, Progress, Saved};
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::text;
+use indicatif::{MultiProgress, ProgressBar};
 use qrcode::QrCode;
 use qrcode::render::unicode;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncRead;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::arguments::{Pair, Receive, Send};
 use crate::home::{self, Home};
-use crate::terminal::{Unwelcome, complain, confirm, note, progress, show, text_or_input};
+use crate::terminal::{Unwelcome, complain, confirm, note, progress, remark, show, text_or_input};
 
 /// Refusals of a peer before sending to it is given up; the client waits longer after each.
 const REFUSALS_MAX: u32 = 3;
@@ -156,21 +160,55 @@ pub(crate) async fn send(home: &Home, send: &Send, json: bool) -> Result<()> {
         client.close().await;
         return show(json, "delivered", &json!({ "peer": peer.to_text(), "number": number }));
     }
-    let (head, content) = open(send.file.as_deref().unwrap_or(Path::new("-"))).await?;
+    let path = send.file.as_deref().unwrap_or(Path::new("-"));
+    let content = Content::open(path).await?;
     let client = Client::connect(keystore, options(None)).await?;
-    let bar = progress(json, &head.name, head.size);
+    let name = content.name(path);
+    let mut transfer = content.begin(&client, peer, &name).await?;
+    let mut states = transfer.progress();
+    let bar = progress(json, &name, states.borrow_and_update().size);
     let sent = while_welcome(&client, peer, json, async {
-        let mut stream = client.open_stream(peer).await?;
-        transfer::send(&head, content, &mut stream, |bytes| bar.set_position(bytes)).await
+        tokio::select! {
+            biased;
+            sent = transfer.finished() => Ok(sent?),
+            () = follow(states, &bar, &name, json) => bail!("the transfer has stopped"),
+        }
     });
-    let sent = sent.await?;
+    let sent = sent.await;
     bar.finish_and_clear();
+    let sent = sent?;
     client.close().await;
     let sha256 = hex(&sent.sha256);
-    let text = format!("{}: {} bytes delivered, SHA-256 {sha256}", head.name, sent.bytes);
+    let text = format!("{name}: {} bytes delivered, SHA-256 {sha256}", sent.bytes);
     let value =
-        json!({ "peer": peer.to_text(), "name": head.name, "bytes": sent.bytes, "sha256": sha256 });
+        json!({ "peer": peer.to_text(), "name": name, "bytes": sent.bytes, "sha256": sha256 });
     show(json, &text, &value)
+}
+
+/// Shows how far a transfer is, and says why it pauses; as long as it is watched.
+async fn follow(mut states: watch::Receiver<Progress>, bar: &ProgressBar, what: &str, json: bool) {
+    let mut paused = false;
+    loop {
+        let state = states.borrow_and_update().clone();
+        bar.set_position(state.bytes);
+        match state.phase {
+            Phase::Paused(why) if !paused => {
+                paused = true;
+                let value = json!({ "name": what, "paused": why });
+                bar.suspend(|| remark(json, &format!("{what}: paused, {why}"), &value));
+            }
+            Phase::Running | Phase::Done if paused => {
+                paused = false;
+                let value = json!({ "name": what, "resumed": true });
+                bar.suspend(|| remark(json, &format!("{what}: goes on"), &value));
+            }
+            Phase::Paused(_) | Phase::Running | Phase::Done | Phase::Waiting => {}
+        }
+        if states.changed().await.is_err() {
+            // The transfer has ended, and says how itself.
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Waits for `sending`, however long the peer is away, but not where the relay says again and again that
@@ -209,19 +247,48 @@ async fn while_welcome<T>(
     }
 }
 
-async fn open(path: &Path) -> Result<(Head, Box<dyn AsyncRead + Unpin>)> {
-    if path == Path::new("-") {
-        let head = Head { name: "stdin".into(), size: None };
-        return Ok((head, Box::new(tokio::io::stdin())));
+/// What is to be sent.
+enum Content {
+    /// Can be read again, and so goes on after a break on either side.
+    File(PathBuf),
+    Input(Box<dyn AsyncRead + std::marker::Send + Unpin>),
+}
+
+impl Content {
+    async fn open(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Input(Box::new(tokio::io::stdin())));
+        }
+        let unread = || format!("cannot read {}", path.display());
+        let metadata = tokio::fs::metadata(path).await.with_context(unread)?;
+        if metadata.is_dir() {
+            bail!("{} is a directory: send it as `tar c DIR | hush send PEER -`", path.display());
+        }
+        if metadata.is_file() {
+            return Ok(Self::File(path.to_owned()));
+        }
+        Ok(Self::Input(Box::new(File::open(path).await.with_context(unread)?)))
     }
-    let file = File::open(path).await.with_context(|| format!("cannot read {}", path.display()))?;
-    let metadata = file.metadata().await?;
-    if metadata.is_dir() {
-        bail!("{} is a directory: send it as `tar c DIR | hush send PEER -`", path.display());
+
+    fn name(&self, path: &Path) -> String {
+        match self {
+            Self::Input(_) if path == Path::new("-") => "stdin".into(),
+            Self::Input(_) | Self::File(_) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
+        }
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let size = metadata.is_file().then_some(metadata.len());
-    Ok((Head { name, size }, Box::new(file)))
+
+    async fn begin(self, client: &Client, peer: DeviceId, name: &str) -> Result<Transfer> {
+        Ok(match self {
+            Self::Input(input) => client.send_reader(peer, input, name)?,
+            Self::File(path) => {
+                let options = FileOptions { name: Some(name.to_owned()) };
+                let begun = client.send_file(peer, &path, options).await;
+                begun.with_context(|| format!("cannot send {}", path.display()))?
+            }
+        })
+    }
 }
 
 pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Result<()> {
@@ -239,24 +306,51 @@ pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Resul
     Ok(())
 }
 
+/// Messages and files as they come, several files at once.
 async fn receive_all(client: &Client, receive: &Receive, json: bool) -> Result<()> {
-    let mut received = 0;
+    let bars = MultiProgress::new();
+    let (mut received, mut saving) = (0, JoinSet::new());
     while receive.count.is_none_or(|count| received < count) {
+        let more = receive.count.is_none_or(|count| received + saving.len() < count);
         tokio::select! {
-            message = client.receive() => show_message(&message?, json)?,
+            message = client.receive(), if more => {
+                let message = message?;
+                bars.suspend(|| show_message(&message, json))?;
+                received += 1;
+            }
+            transfer = client.accept_transfer(), if more => {
+                let (transfer, output) = (transfer?, receive.output.clone());
+                let bar = bars.add(progress(json, &transfer.name(), transfer.size()));
+                saving.spawn(async move {
+                    let peer = transfer.peer();
+                    let saved = save(transfer, &output, &bar, json).await;
+                    bar.finish_and_clear();
+                    (peer, saved)
+                });
+            }
             stream = client.accept_stream() => {
-                let mut stream = stream?;
-                if let Err(error) = receive_file(&mut stream, &receive.output, json).await {
+                let error = anyhow!("the peer sent a stream that is no file");
+                bars.suspend(|| broken(stream?.peer(), error, json))?;
+            }
+            Some(saved) = saving.join_next() => {
+                let (peer, saved) = saved?;
+                match saved {
+                    Ok(saved) => {
+                        bars.suspend(|| show_saved(peer, &saved, json))?;
+                        received += 1;
+                    }
                     // One broken transfer is no reason to miss the next.
-                    let from = stream.peer();
-                    let value = json!({ "from": from.to_text(), "error": format!("{error:#}") });
-                    complain(&error.context(format!("from {}", short(from))), &value, json);
-                    continue;
+                    Err(error) => bars.suspend(|| broken(peer, error, json))?,
                 }
             }
         }
-        received += 1;
     }
+    Ok(())
+}
+
+fn broken(peer: DeviceId, error: anyhow::Error, json: bool) -> Result<()> {
+    let value = json!({ "from": peer.to_text(), "error": format!("{error:#}") });
+    complain(&error.context(format!("from {}", short(peer))), &value, json);
     Ok(())
 }
 
@@ -267,17 +361,26 @@ fn show_message(message: &Message, json: bool) -> Result<()> {
     show(json, &format!("{}: {}", short(message.peer), lines.join("\n")), &value)
 }
 
-async fn receive_file(stream: &mut StreamReader, output: &Path, json: bool) -> Result<()> {
-    let peer = stream.peer();
-    let head = transfer::head(stream).await?;
-    let bar = progress(json, &transfer::safe_name(&head.name), head.size);
-    let (path, file) =
-        transfer::receive(&head, stream, output, |bytes| bar.set_position(bytes)).await?;
-    bar.finish_and_clear();
-    let (path, sha256) = (path.display().to_string(), hex(&file.sha256));
-    let text = format!("{}: {path}, {} bytes, SHA-256 {sha256}", short(peer), file.bytes);
+async fn save(
+    transfer: IncomingTransfer,
+    output: &Path,
+    bar: &ProgressBar,
+    json: bool,
+) -> Result<Saved> {
+    let (states, name) = (transfer.progress(), transfer.name());
+    tokio::select! {
+        biased;
+        saved = transfer.save_in(output) => Ok(saved?),
+        () = follow(states, bar, &name, json) => bail!("the transfer has stopped"),
+    }
+}
+
+fn show_saved(peer: DeviceId, saved: &Saved, json: bool) -> Result<()> {
+    let Saved { path, content } = saved;
+    let (path, sha256) = (path.display().to_string(), hex(&content.sha256));
+    let text = format!("{}: {path}, {} bytes, SHA-256 {sha256}", short(peer), content.bytes);
     let value =
-        json!({ "from": peer.to_text(), "file": path, "bytes": file.bytes, "sha256": sha256 });
+        json!({ "from": peer.to_text(), "file": path, "bytes": content.bytes, "sha256": sha256 });
     show(json, &text, &value)
 }
 

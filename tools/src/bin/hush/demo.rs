@@ -7,18 +7,17 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
-use hushwire::client::{Client, Options, PairingOptions};
+use hushwire::client::{Client, FileOptions, Options, PairingOptions};
 use hushwire::identity::Identity;
 use hushwire::keystore::Keystore;
 use hushwire::pairing::Link;
 use hushwire::suite::random::{OsRandom, Random as _};
+use hushwire::transfer::Transferred;
 use hushwire_relay::control::admin::Status;
 use hushwire_tools::relay_process::{Options as RelayOptions, RelayProcess};
-use hushwire_tools::transfer::{self, Head, Transferred};
 use hushwire_wire::code::Invite;
 use hushwire_wire::id::DeviceId;
 use serde_json::{Value, json};
-use tokio::fs::File;
 
 use crate::arguments::Demo;
 use crate::commands::{PATIENCE, hex};
@@ -127,19 +126,25 @@ async fn exchange(
 
     let size =
         std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let head = Head { name, size: Some(size) };
     let bar = progress(json, "file, a to b", Some(size));
     let begun = now();
     let sending = async {
-        let mut stream = a.open_stream(b.device()).await?;
-        let content = File::open(file).await?;
-        transfer::send(&head, content, &mut stream, |_| {}).await
+        let mut transfer = a.send_file(b.device(), file, FileOptions::default()).await?;
+        transfer.finished().await
     };
     let receiving = async {
-        let mut stream = b.accept_stream().await?;
-        let head = transfer::head(&mut stream).await?;
-        transfer::receive(&head, &mut stream, place, |bytes| bar.set_position(bytes)).await
+        let transfer = b.accept_transfer().await?;
+        let mut states = transfer.progress();
+        let watching = async {
+            while states.changed().await.is_ok() {
+                bar.set_position(states.borrow_and_update().bytes);
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            saved = transfer.save_in(place) => saved,
+            never = watching => never,
+        }
     };
     let (sent, received) = tokio::try_join!(sending, receiving)?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -147,7 +152,7 @@ async fn exchange(
 
     let latency = measure(a, b, messages).await?;
     let after = relay.status()?;
-    let equal = sent == received.1;
+    let equal = sent == received.content;
     Ok(Outcome { file: sent, equal, seconds, latency, before, after })
 }
 

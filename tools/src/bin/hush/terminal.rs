@@ -63,6 +63,13 @@ pub(crate) fn aside(text: &str) {
     let _gone = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Says on the side how something goes, to a person or a program.
+pub(crate) fn remark(json: bool, text: &str, value: &Value) {
+    let mut err = std::io::stderr();
+    // Nobody is there to be told that nobody is there.
+    let _gone = if json { writeln!(err, "{value}") } else { writeln!(err, "{text}") };
+}
+
 /// One sentence, and an exit code that says whether trying again may help.
 pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = exit_code(error);
