@@ -19,6 +19,7 @@ use std::time::Duration;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, HeaderError, Kind, LaneCounters};
 use hushwire_wire::control::{self, Control, ControlError, ErrorCode};
 use hushwire_wire::id::RelayId;
+use hushwire_wire::limits::VERSION;
 
 pub use backoff::Backoff;
 pub use opening::{AwaitChallenge, AwaitWelcome, HelloSettings, Opening};
@@ -56,9 +57,7 @@ pub enum LinkError {
         found: RelayId,
     },
     /// The relay speaks no version that this software speaks.
-    #[error(
-        "the relay speaks protocol versions {0:?}, this software speaks 1: upgrade the older side"
-    )]
+    #[error("{}", versions(.0))]
     Version(Vec<u8>),
     /// The relay did not admit this device, or ended the connection with an error.
     #[error("{sentence}")]
@@ -73,6 +72,20 @@ pub enum LinkError {
     /// Nothing was heard for the idle time, not even an answer to PING.
     #[error("the relay has fallen silent")]
     Silent,
+}
+
+/// Says who must upgrade.
+fn versions(relays: &[u8]) -> String {
+    let list = relays.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let plural = if relays.len() == 1 { "" } else { "s" };
+    let advice = if relays.is_empty() {
+        return "the relay speaks no version of the protocol: ask its operator".into();
+    } else if relays.iter().all(|version| *version > VERSION) {
+        "upgrade this software"
+    } else {
+        "the relay must be upgraded, ask its operator"
+    };
+    format!("the relay speaks protocol version{plural} {list}, this software {VERSION}: {advice}")
 }
 
 /// Parses a cell and checks its counter; what every state does first.

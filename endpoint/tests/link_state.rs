@@ -163,6 +163,34 @@ fn hello_is_signed_for_the_expected_relay_only() {
 }
 
 #[test]
+fn a_relay_of_another_version_is_told_of_with_who_must_upgrade() {
+    let check = |versions: &[u8], expect: &str| {
+        let sentence = LinkError::Version(versions.to_vec()).to_string();
+        assert_eq!(sentence, expect);
+    };
+    let ours = "this software 1";
+    check(&[2], &format!("the relay speaks protocol version 2, {ours}: upgrade this software"));
+    check(
+        &[2, 3],
+        &format!("the relay speaks protocol versions 2, 3, {ours}: upgrade this software"),
+    );
+    let operator = "the relay must be upgraded, ask its operator";
+    check(&[0], &format!("the relay speaks protocol version 0, {ours}: {operator}"));
+    check(&[], "the relay speaks no version of the protocol: ask its operator");
+}
+
+#[test]
+fn a_farewell_for_weeks_is_one_for_minutes() {
+    let mut side = Side::new();
+    let mut link = side.link();
+    let reason = GoawayReason::Draining;
+    let cell = side.says(&Control::Goaway { reason, reconnect_after_ms: u32::MAX });
+    let reconnect_after = Duration::from_secs(300);
+    let expect = Input::Goaway(Goaway { reason, reconnect_after });
+    assert_eq!(link.handle_cell(&cell, side.now), Ok(expect));
+}
+
+#[test]
 fn cover_before_welcome_is_counted_and_nothing_else() {
     let mut side = Side::new();
     let awaiting = side.awaiting();

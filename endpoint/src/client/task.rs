@@ -100,7 +100,8 @@ impl Dialer {
             let state = shared.state.lock();
             state.link.as_ref().map(|link| link.welcome().pins.clone()).unwrap_or_default()
         };
-        for pin in announced {
+        // A pin of zeros would mean: no pin.
+        for pin in announced.into_iter().filter(|pin| *pin != [0; 32]) {
             if !known.contains(&pin) && known.len() < PINS_MAX {
                 known.push(pin);
             }
@@ -170,7 +171,7 @@ async fn reconnect(
             return None;
         }
         let wait = match &end {
-            End::Goaway(goaway) => goaway.reconnect_after,
+            End::Goaway(goaway) => farewell_wait(goaway, backoff),
             End::Worn => Duration::ZERO,
             End::Closed | End::Failed(_) => backoff.next(&mut OsRandom),
         };
@@ -187,6 +188,13 @@ async fn reconnect(
             },
         };
     }
+}
+
+/// The relay is believed once. One that sends a device away again and again does not make it come back the faster.
+fn farewell_wait(goaway: &Goaway, backoff: &mut Backoff) -> Duration {
+    let first = backoff.is_fresh();
+    let wait = backoff.next(&mut OsRandom);
+    if first { goaway.reconnect_after } else { goaway.reconnect_after.max(wait) }
 }
 
 async fn dial_after(

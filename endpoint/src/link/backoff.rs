@@ -21,6 +21,12 @@ impl Backoff {
         Duration::from_millis(u64::from_le_bytes(draw(random)) % (most + 1))
     }
 
+    /// Whether nothing has failed since it last worked.
+    #[must_use]
+    pub const fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
     /// It worked: the next wait is short again.
     pub fn reset(&mut self) {
         self.failures = 0;

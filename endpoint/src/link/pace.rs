@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hushwire_wire::cell::Class;
 use hushwire_wire::control::HopLimits;
 
-use super::limits::BURST_MS;
+use super::limits::{BURST_MS, BYTES_PER_S_MIN, CELLS_PER_S_MIN, HOLD_MS_MAX};
 
 const BURST: Duration = Duration::from_millis(BURST_MS);
 
@@ -23,8 +23,8 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(limits: &HopLimits, now: Instant) -> Self {
         Self {
-            cell: Duration::from_secs(1) / limits.cells_per_s.max(1),
-            byte_ps: 1_000_000_000_000 / limits.bytes_per_s.max(1),
+            cell: Duration::from_secs(1) / limits.cells_per_s.max(CELLS_PER_S_MIN),
+            byte_ps: 1_000_000_000_000 / limits.bytes_per_s.max(BYTES_PER_S_MIN),
             cells: now,
             bytes: now,
         }
@@ -44,8 +44,9 @@ impl Pace {
         self.bytes = self.bytes.max(now) + Duration::from_nanos(picoseconds / 1_000);
     }
 
-    /// The relay said that it was too much: sends nothing for `wait`.
+    /// The relay said that it was too much: sends nothing for `wait`, at most a minute.
     pub(super) fn hold(&mut self, wait: Duration, now: Instant) {
+        let wait = wait.min(Duration::from_millis(HOLD_MS_MAX));
         self.cells = self.cells.max(now + wait + BURST);
     }
 }
@@ -76,5 +77,24 @@ mod tests {
         };
         check(Class::C0, 2_000, 1 << 24, 2_000);
         check(Class::C7, 2_000, 1 << 24, 512);
+    }
+
+    #[test]
+    fn absurd_rates_and_pauses_are_bounded() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+        let start = Instant::now();
+        for (cells_per_s, bytes_per_s) in [(0, 0), (1, 1), (u32::MAX, u64::MAX)] {
+            let limits =
+                HopLimits { cells_per_s, bytes_per_s, egress_bytes: u32::MAX, idle_ms: u32::MAX };
+            let mut pace = Pace::new(&limits, start);
+            for _ in 0..100 {
+                pace.charge(Class::C7, start);
+            }
+            let later = start + Duration::from_secs(100);
+            assert_eq!(pace.ready_at(later), None, "{cells_per_s} {bytes_per_s}");
+            pace.hold(Duration::from_millis(u64::from(u32::MAX)), later);
+            assert!(pace.ready_at(later).is_some());
+            assert_eq!(pace.ready_at(later + Duration::from_millis(HOLD_MS_MAX)), None);
+        }
     }
 }

@@ -10,7 +10,7 @@ use hushwire_wire::control::{
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::KEEP_ALIVE_MS;
 
-use super::limits::PROBE_MS;
+use super::limits::{PROBE_MS, RECONNECT_MS_MAX};
 use super::pace::Pace;
 use super::requests::Requests;
 use super::sent::SentCells;
@@ -22,7 +22,7 @@ use crate::suite::random::{Random, draw};
 pub struct Goaway {
     /// Why.
     pub reason: GoawayReason,
-    /// When to come back; not at all by itself where the reason is `superseded` or `revoked`.
+    /// When to come back, at most 5 minutes later; not at all by itself where the reason is `superseded` or `revoked`.
     pub reconnect_after: Duration,
 }
 
@@ -164,7 +164,8 @@ impl Link {
                 }
             }
             Control::Goaway { reason, reconnect_after_ms } => {
-                let reconnect_after = Duration::from_millis(u64::from(reconnect_after_ms));
+                let wait_ms = u64::from(reconnect_after_ms).min(RECONNECT_MS_MAX);
+                let reconnect_after = Duration::from_millis(wait_ms);
                 Input::Goaway(Goaway { reason, reconnect_after })
             }
             Control::Challenge { .. }
