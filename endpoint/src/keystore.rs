@@ -278,17 +278,30 @@ impl Keystore {
         self.store(peer).map(|_| ())
     }
 
+    /// Remembers the time of a peer's HS1 before it is answered: it is not answered again, after a restart neither.
+    ///
+    /// # Errors
+    /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
+    pub fn record_seen(&mut self, device: &DeviceId, time_ns: u64) -> Result<(), KeystoreError> {
+        let peer = self.known(device)?.seen(time_ns);
+        self.store(peer).map(|_| ())
+    }
+
     /// Remembers a handshake that ended: its time against replays, and that the pair has used a hybrid suite.
     ///
     /// # Errors
     /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
     pub fn record_handshake(&mut self, established: &Established) -> Result<(), KeystoreError> {
-        let peer = self.known(&established.peer())?;
-        let peer = peer.used(established.suite());
+        let known = self.known(&established.peer())?;
+        let peer = known.used(established.suite());
         let peer = match established.role() {
             Role::Initiator => peer.sent(established.time_ns()),
             Role::Responder => peer.seen(established.time_ns()),
         };
+        let facts = |peer: &Peer| (peer.last_sent_ns(), peer.last_seen_ns(), peer.hybrid_seen());
+        if facts(&peer) == facts(known) {
+            return Ok(());
+        }
         self.store(peer).map(|_| ())
     }
 

@@ -131,8 +131,7 @@ fn both_ends_begin_at_once_and_one_session_comes_of_it() {
 fn a_message_stays_until_the_application_has_taken_it() {
     let mut world = World::new(1, Weather::default());
     world.push(0, b"wait".to_vec()).expect("room");
-    let start = world.now;
-    world.run(LONG, |world| world.now > start + Duration::from_secs(200));
+    world.pass(Duration::from_secs(200));
     let delivered = |world: &World| world.ends[0].events.iter().any(is_delivered);
     assert!(!delivered(&world) && world.ends[1].conversation.has_message());
     assert!(world.ends[1].received_cells < 20, "no storm of copies");
@@ -147,8 +146,7 @@ fn a_peer_started_anew_is_noticed_and_messages_go_on() {
     world.push(0, b"before".to_vec()).expect("room");
     let take = |world: &mut World| world.take(1).map(|incoming| incoming.bytes);
     world.run(LONG, |world| take(world).is_some());
-    let start = world.now;
-    world.run(LONG, |world| world.now > start + Duration::from_secs(1));
+    world.pass(Duration::from_secs(1));
     world.restart(1);
     world.push(0, b"after".to_vec()).expect("room");
     let start = world.now;
@@ -373,8 +371,7 @@ fn an_absent_peer_is_tried_again_until_it_is_there() {
     let mut world = World::new(8, Weather::default());
     world.ends[1].online = false;
     world.push(0, b"hello?".to_vec()).expect("room");
-    let start = world.now;
-    world.run(LONG, |world| world.now > start + Duration::from_secs(120));
+    world.pass(Duration::from_secs(120));
     let tries =
         world.ends[0].events.iter().filter(|event| matches!(event, Event::PeerAway { .. })).count();
     assert!((3..60).contains(&tries), "{tries}");

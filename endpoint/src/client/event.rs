@@ -7,6 +7,8 @@ use hushwire_wire::id::DeviceId;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::suite::handshake::Incompatible;
+
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -40,6 +42,14 @@ pub enum Event {
         peer: DeviceId,
         /// The relay's reason.
         reason: Undelivered,
+    },
+    /// A peer speaks another version of the protocol. What waits for it goes on waiting and is tried again; told at
+    /// most every 30 s.
+    PeerIncompatible {
+        /// The peer.
+        peer: DeviceId,
+        /// A sentence that says who must upgrade.
+        why: Incompatible,
     },
     /// Messages of a peer have expired on its side before they arrived.
     MessagesLost {

@@ -2,6 +2,7 @@
 //! (`PROTOCOL.md` §6, annexes A.3 and A.4). No message, no stream: bodies in, frames out.
 
 mod handshaking;
+mod incompatible;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,13 +12,13 @@ use hushwire_wire::cell::Class;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
-use super::limits::{HANDSHAKE_RESEND_MS, STRANGER_MS};
+use super::limits::{HANDSHAKE_RESEND_MS, SESSION_LASTED_MS, STRANGER_MS};
 use super::{Moment, PeerKeys};
 use crate::identity::Identity;
 use crate::link::Backoff;
 use crate::suite::frames::{ConnectionSalt, FRAMES_OFFSET, FrameOpenError, Sender};
-use crate::suite::handshake::{AwaitHs2, AwaitHs3, Established, Role};
-use crate::suite::limits::HANDSHAKE_MS_MAX;
+use crate::suite::handshake::{AwaitHs2, AwaitHs3, Established, Incompatible, Role};
+use crate::suite::limits::{HANDSHAKE_CLASS, HANDSHAKE_MS_MAX};
 use crate::suite::random::Random;
 use crate::suite::receivers::{Receivers, SessionNumber};
 use crate::suite::seal::OuterSeal;
@@ -46,6 +47,10 @@ pub(super) struct Outgoing {
 pub(super) enum News {
     /// HS1 with this time is about to be sent: it must be on disk first.
     Hs1 { time_ns: u64 },
+    /// An HS1 of the peer with this time was answered: it must be on disk before the answer goes.
+    Answered { time_ns: u64 },
+    /// The peer is of another version.
+    Incompatible(Incompatible),
     /// A handshake has ended.
     Established(Box<Established>),
     /// A session that has nothing to do with an earlier one.
@@ -62,6 +67,7 @@ pub(super) struct Sending {
     pub(super) class_max: Class,
     pub(super) lane: u32,
     number: SessionNumber,
+    /// On the channel's own clock.
     renew_at_ns: u64,
 }
 
@@ -120,8 +126,18 @@ pub(super) struct Channel {
     outgoing: VecDeque<Outgoing>,
     news: VecDeque<News>,
     backoff: Backoff,
+    /// For sessions that were ended soon after they began.
+    ends: Backoff,
     begin_at: Option<Instant>,
     stranger_at: Option<Instant>,
+    /// When everything is answered that may be: the theoretical arrival time of a cell rate algorithm.
+    answered_to: Option<Instant>,
+    versions_at: Option<Instant>,
+    incompatible_at: Option<Instant>,
+    /// Where the channel's own clock begins. Ages are counted on it, not on the wall's, which may go back.
+    began: Option<Instant>,
+    /// The session that is up has nothing to do with one before this.
+    fresh_at: Option<Instant>,
 }
 
 impl Channel {
@@ -144,13 +160,25 @@ impl Channel {
             outgoing: VecDeque::new(),
             news: VecDeque::new(),
             backoff: Backoff::default(),
+            ends: Backoff::default(),
             begin_at: None,
             stranger_at: None,
+            answered_to: None,
+            versions_at: None,
+            incompatible_at: None,
+            began: None,
+            fresh_at: None,
         }
     }
 
     pub(super) const fn peer(&self) -> DeviceId {
         self.peer
+    }
+
+    /// Nanoseconds on the channel's own clock.
+    fn age_ns(&mut self, now: Instant) -> u64 {
+        let began = *self.began.get_or_insert(now);
+        u64::try_from(now.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn sending(&mut self) -> Option<&mut Sending> {
@@ -230,7 +258,8 @@ impl Channel {
         may_begin: bool,
         random: &mut dyn Random,
     ) -> Result<Opened, FrameOpenError> {
-        match self.receivers.open(body, moment.unix_ns) {
+        let age_ns = self.age_ns(moment.now);
+        match self.receivers.open(body, age_ns) {
             Ok(opened) => {
                 let frames = FRAMES_OFFSET..FRAMES_OFFSET + opened.frames.len();
                 let (session, promoted) = (opened.session, opened.promoted);
@@ -240,13 +269,15 @@ impl Channel {
             Err(FrameOpenError::NoSession) => {}
             Err(error) => return Err(error),
         }
+        // Whatever travels outside a session has one size: garbage of another is not worth a key.
+        let may_be_sealed = body.len() == HANDSHAKE_CLASS.body_len();
         let seal = OuterSeal::paired(&self.keys.pair_key, &self.peer, &self.ours);
-        match seal.open(body) {
-            Ok(content) => {
+        match may_be_sealed.then(|| seal.open(body)) {
+            Some(Ok(content)) => {
                 self.on_message(Carriage::Outer, content, identity, moment, may_begin, random);
                 Ok(Opened::Handshake)
             }
-            Err(_) => {
+            Some(Err(_)) | None => {
                 self.on_foreign(identity, moment, may_begin, random);
                 Ok(Opened::Foreign)
             }
@@ -279,7 +310,8 @@ impl Channel {
         }
     }
 
-    /// Ends the session; the next demand makes another, and so does whatever the peer still sends in this one.
+    /// Ends the session; the next demand makes another, and so does whatever the peer still sends in this one. Where
+    /// one session after the other ends soon, the next waits longer.
     pub(super) fn drop_session(&mut self, moment: Moment, random: &mut dyn Random) {
         self.receivers = Receivers::default();
         self.sending = None;
@@ -287,7 +319,11 @@ impl Channel {
         self.confirming = None;
         self.pending = Pending::Nothing;
         self.outgoing.clear();
-        self.begin_at = Some(moment.now + self.backoff.next(random));
+        let lasted = self.fresh_at.take().map(|at| moment.now.saturating_duration_since(at));
+        if lasted.is_some_and(|lasted| lasted >= Duration::from_millis(SESSION_LASTED_MS)) {
+            self.ends.reset();
+        }
+        self.begin_at = Some(moment.now + self.ends.next(random));
     }
 
     /// The peer seems to have forgotten the session: a new one is made beside it.
@@ -308,8 +344,12 @@ impl Channel {
             (Undelivered::Busy, Pending::Initiator { resend_at, .. }) => {
                 *resend_at = moment.now + RESEND / 8;
             }
-            (Undelivered::Busy, Pending::Nothing | Pending::Responder { .. }) => {}
-            (Undelivered::Offline | Undelivered::Refused | Undelivered::TooLarge, _) => {
+            // A peer that never got the answer asks again, or begins anew; the relay may also be lying.
+            (_, Pending::Responder { .. }) | (Undelivered::Busy, Pending::Nothing) => {}
+            (
+                Undelivered::Offline | Undelivered::Refused | Undelivered::TooLarge,
+                Pending::Nothing | Pending::Initiator { .. },
+            ) => {
                 self.pending = Pending::Nothing;
                 self.begin_at = Some(moment.now + self.backoff.next(random));
             }
@@ -323,7 +363,8 @@ impl Channel {
         may_begin: bool,
         random: &mut dyn Random,
     ) {
-        self.receivers.expire(moment.unix_ns);
+        let age_ns = self.age_ns(moment.now);
+        self.receivers.expire(age_ns);
         let mut again = None;
         let mut over = false;
         match &mut self.pending {
@@ -350,22 +391,30 @@ impl Channel {
             if moment.now >= confirming.end_at {
                 self.confirming = None;
                 again = None;
+                // Whether HS3 has arrived will never be known: a renewal is made again.
+                self.begin_at = Some(moment.now + self.backoff.next(random));
             }
         }
         if let Some((carriage, content)) = again {
             self.send(carriage, content);
         }
-        if self.renewal_due(moment) && !self.is_shaking() && self.next.is_none() && may_begin {
+        if self.may_renew() && self.renewal_due(moment, age_ns) && may_begin {
             self.begin(Carriage::Inner, identity, moment, random);
         }
     }
 
-    fn renewal_due(&self, moment: Moment) -> bool {
+    /// Whether no renewal is under way. One whose HS3 nobody has confirmed in its time no longer is, though the peer
+    /// may yet turn up in the session it made.
+    const fn may_renew(&self) -> bool {
+        !self.is_shaking() && (self.next.is_none() || self.confirming.is_none())
+    }
+
+    fn renewal_due(&self, moment: Moment, age_ns: u64) -> bool {
         self.sending.as_ref().is_some_and(|sending| {
             let waits = self.begin_at.is_some_and(|at| moment.now < at);
             let due = sending.sender.renewal_due().is_some()
                 || self.receivers.renewal_due().is_some()
-                || moment.unix_ns >= sending.renew_at_ns;
+                || age_ns >= sending.renew_at_ns;
             due && !waits
         })
     }
@@ -377,10 +426,10 @@ impl Channel {
             Pending::Responder { end_at, .. } => Some(*end_at),
         };
         let confirming = self.confirming.as_ref().map(|confirming| confirming.resend_at);
-        let renewal = self.sending.as_ref().filter(|_| !self.is_shaking() && self.next.is_none());
-        let renewal = renewal.map(|sending| {
-            let wait = Duration::from_nanos(sending.renew_at_ns.saturating_sub(moment.unix_ns));
-            self.begin_at.map_or(moment.now + wait, |at| at.max(moment.now + wait))
+        let renewal = self.sending.as_ref().filter(|_| self.may_renew()).zip(self.began);
+        let renewal = renewal.map(|(sending, began)| {
+            let due = began + Duration::from_nanos(sending.renew_at_ns);
+            self.begin_at.map_or(due, |at| at.max(due)).max(moment.now)
         });
         [pending, confirming, renewal].into_iter().flatten().min()
     }

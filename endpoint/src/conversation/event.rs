@@ -5,7 +5,7 @@ use hushwire_wire::control::Undelivered;
 use super::StreamId;
 use crate::journal::EndedSend;
 use crate::link::CellId;
-use crate::suite::handshake::Established;
+use crate::suite::handshake::{Established, Incompatible};
 
 /// What happened.
 #[derive(Debug)]
@@ -14,6 +14,17 @@ pub enum Event {
     HandshakeBegins {
         /// The time in HS1.
         time_ns: u64,
+    },
+    /// An HS1 of the peer was answered: its time, unix nanoseconds, must be on disk before the next cell is polled, so
+    /// that a replay is refused after a restart too.
+    HandshakeAnswered {
+        /// The time in HS1.
+        time_ns: u64,
+    },
+    /// The peer speaks another version of the protocol; what waits for it goes on waiting. Told at most every 30 s.
+    PeerIncompatible {
+        /// Who must upgrade, as a sentence.
+        why: Incompatible,
     },
     /// A handshake ended: to be remembered on disk.
     HandshakeEnded(Box<Established>),

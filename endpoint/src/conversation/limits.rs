@@ -63,9 +63,21 @@ pub const BUSY_MS: (u64, u64) = (5, 1_000);
 pub const HANDSHAKE_RESEND_MS: u64 = 1_500;
 /// Cells of handshakes that are remembered, to know what UNDELIVERABLE speaks of.
 pub const HANDSHAKE_CELLS_MAX: usize = 8;
+/// Fresh HS1 of one peer that are answered at once, and then one in each such time: each costs three public-key
+/// operations and a write to the keystore.
+pub const HANDSHAKES_ANSWERED_BURST: u32 = 4;
+/// See [`HANDSHAKES_ANSWERED_BURST`].
+pub const HANDSHAKE_ANSWER_MS: u64 = 1_000;
+/// A peer of another version is answered at most once in this time.
+pub const VERSIONS_MS: u64 = 2_000;
+/// The application is told of a peer of another version at most once in this time.
+pub const INCOMPATIBLE_MS: u64 = 30_000;
+/// A session that a CLOSE ended counts as a failure unless it has lasted so long.
+pub const SESSION_LASTED_MS: u64 = 60_000;
 /// Frames of a session that were answered with nothing but garbage: at most one new handshake in this time.
 pub const STRANGER_MS: u64 = 2_000;
 
+const _: () = assert!(HANDSHAKE_ANSWER_MS < HANDSHAKE_RESEND_MS, "a resent HS1 is answered");
 const _: () =
     assert!(FLIGHT_BYTES_START <= FLIGHT_BYTES_MAX && FLIGHT_BYTES_MIN <= FLIGHT_BYTES_START);
 const _: () = assert!(FLIGHT_BYTES_MAX < 256 * 1024, "the relay's share of one sender");

@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::journal::Entry;
 use crate::link::CellId;
 use crate::suite::frame_types::{Frame, FrameError, Frames};
-use crate::suite::handshake::Role;
+use crate::suite::handshake::{Incompatible, Role};
 use crate::suite::random::{Random, draw};
 
 /// Reasons in CLOSE; numbers on the wire (annex A.5).
@@ -76,7 +76,10 @@ impl Conversation {
                     self.channel.on_message(carriage, message, identity, moment, may_begin, random);
                     Ok(())
                 }
-                Ok(Frame::Close { .. }) => {
+                Ok(Frame::Close { reason }) => {
+                    if reason == close::UNSUPPORTED {
+                        self.channel.incompatible(Incompatible::FrameRefused, moment);
+                    }
                     self.session_lost(moment, random);
                     return;
                 }
@@ -85,7 +88,8 @@ impl Conversation {
                         matches!(frame, Frame::Data(_) | Frame::Stream(_) | Frame::Padding { .. });
                     self.on_frame(&frame, moment, random)
                 }
-                Err(FrameError::Unknown(_)) => {
+                Err(FrameError::Unknown(kind)) => {
+                    self.channel.incompatible(Incompatible::UnknownFrame(kind), moment);
                     self.closing = Some(close::UNSUPPORTED);
                     return;
                 }
@@ -199,6 +203,10 @@ impl Conversation {
                 News::Hs1 { time_ns } => {
                     self.events.push_back(Event::HandshakeBegins { time_ns });
                 }
+                News::Answered { time_ns } => {
+                    self.events.push_back(Event::HandshakeAnswered { time_ns });
+                }
+                News::Incompatible(why) => self.events.push_back(Event::PeerIncompatible { why }),
                 News::Established(established) => {
                     self.events.push_back(Event::HandshakeEnded(established));
                 }

@@ -16,6 +16,7 @@ mod initiator;
 mod message;
 mod responder;
 mod schedule;
+mod versions;
 
 use std::fmt;
 
@@ -26,9 +27,11 @@ pub use error::{HandshakeError, Refused};
 pub use initiator::{AwaitHs2, Initiator};
 pub use responder::{AwaitHs3, Responder};
 pub use schedule::SessionKeys;
+pub use versions::Incompatible;
 
 pub(crate) use message::inspect;
 pub(crate) use schedule::DirectionKeys;
+pub(crate) use versions::{VERSIONS, answer as versions_answer};
 
 use super::keys::{PairKey, Psk};
 use super::{Minimum, Suite};

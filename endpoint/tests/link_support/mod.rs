@@ -101,6 +101,14 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// The largest sum of bytes that was ever on its way to one end.
     pub(crate) most_flying: usize,
+    /// What each end's keystore holds.
+    pub(crate) stored: [PeerKeys; 2],
+    /// By how many seconds each end's wall clock is wrong.
+    pub(crate) wall_s: [i64; 2],
+    /// Cells that an end sends vanish.
+    pub(crate) mute: [bool; 2],
+    /// Where asked for, bodies that were sent to each end.
+    pub(crate) recorded: Option<[Vec<Vec<u8>>; 2]>,
 }
 
 pub(crate) const KEY: [u8; 32] = [9; 32];
@@ -138,7 +146,40 @@ impl World {
             }
         };
         let ends = [make(first, 0), make(second, 1)];
-        Self { ends, dice, weather, start, now: start, most_flying: 0 }
+        Self {
+            ends,
+            dice,
+            weather,
+            start,
+            now: start,
+            most_flying: 0,
+            stored: [keys(), keys()],
+            wall_s: [0; 2],
+            mute: [false; 2],
+            recorded: None,
+        }
+    }
+
+    /// The time as one end's clocks show it.
+    fn moment_of(&self, end: usize) -> Moment {
+        let Moment { now, unix_ns } = self.moment();
+        let wrong_ns = self.wall_s[end].saturating_mul(1_000_000_000);
+        Moment { now, unix_ns: unix_ns.saturating_add_signed(wrong_ns) }
+    }
+
+    /// Takes the events of an end and stores what its keystore would.
+    pub(crate) fn collect(&mut self, end: usize) {
+        let Self { ends, stored, .. } = self;
+        let (at, stored) = (&mut ends[end], &mut stored[end]);
+        while let Some(event) = at.conversation.poll_event() {
+            if let Event::HandshakeBegins { time_ns } = event {
+                stored.last_sent_ns = stored.last_sent_ns.max(time_ns);
+            }
+            if let Event::HandshakeAnswered { time_ns } = event {
+                stored.last_seen_ns = stored.last_seen_ns.max(time_ns);
+            }
+            at.events.push(event);
+        }
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -168,13 +209,12 @@ impl World {
     pub(crate) fn restart(&mut self, at: usize) {
         let ids = [0, 1].map(|end: usize| self.ends[end].identity.device_id());
         let salt = ConnectionSalt::draw(&mut self.dice);
-        let mut keys = keys();
-        keys.last_sent_ns = self.moment().unix_ns;
-        keys.last_seen_ns = 0;
+        self.collect(at);
+        let keys = self.stored[at].clone();
         let logs = self.ends[at].logs.peer(&ids[1 - at]).cloned().unwrap_or_default();
         let mut fresh = Conversation::new(ids[at], ids[1 - at], keys, logs, salt, &mut self.dice);
         if self.ends[at].online {
-            fresh.handle_connected(salt, self.moment());
+            fresh.handle_connected(salt, self.moment_of(at));
         }
         self.ends[at].conversation = fresh;
         self.ends[at].writing.clear();
@@ -193,23 +233,33 @@ impl World {
     pub(crate) fn reconnect(&mut self, at: usize) {
         self.ends[at].online = true;
         let salt = ConnectionSalt::draw(&mut self.dice);
-        let moment = self.moment();
+        let moment = self.moment_of(at);
         self.ends[at].conversation.handle_connected(salt, moment);
     }
 
     /// Polls, delivers, and moves the clock to whatever comes first. `false` when nothing will ever happen.
-    pub(crate) fn step(&mut self) -> bool {
+    fn step(&mut self) -> bool {
+        let never = self.now + Duration::from_secs(1 << 32);
+        self.step_until(never)
+    }
+
+    /// The same, but not beyond `end`.
+    fn step_until(&mut self, end: Instant) -> bool {
         for from in 0..2 {
             self.work(from);
         }
-        let moment = self.moment();
-        let next = self.ends.iter().flat_map(|end| {
+        let moments = [0, 1].map(|end| self.moment_of(end));
+        let next = self.ends.iter().zip(moments).flat_map(|(end, moment)| {
             let flying = end.flying.iter().map(|cell| cell.at).min();
             let report = end.reports.iter().map(|(at, ..)| *at).min();
             let stored = end.writing.front().map(|(at, _)| *at);
             [flying, report, stored, end.conversation.next_timeout(moment)]
         });
         let Some(next) = next.flatten().min() else { return false };
+        if next > end {
+            self.now = end;
+            return false;
+        }
         self.now = next.max(self.now + Duration::from_micros(100));
         for to in 0..2 {
             self.deliver(to);
@@ -219,15 +269,15 @@ impl World {
     }
 
     fn work(&mut self, from: usize) {
-        let moment = self.moment();
+        let moment = self.moment_of(from);
         loop {
             self.store(from);
             let Self { ends, dice, .. } = self;
-            let End { identity, conversation, events, online, .. } = &mut ends[from];
+            let End { identity, conversation, .. } = &mut ends[from];
             conversation.handle_timeout(identity, moment, true, dice);
-            while let Some(event) = conversation.poll_event() {
-                events.push(event);
-            }
+            self.collect(from);
+            let Self { ends, dice, .. } = self;
+            let End { conversation, online, .. } = &mut ends[from];
             let mut cell = Vec::new();
             let Some(transmit) = conversation.poll_cell(moment, dice, &mut cell) else { break };
             assert!(cell.len().is_power_of_two() && (256..=32_768).contains(&cell.len()));
@@ -239,9 +289,9 @@ impl World {
 
     /// Writes down what is due.
     pub(crate) fn store(&mut self, at: usize) {
-        let moment = self.moment();
+        let moment = self.moment_of(at);
         let Self { ends, dice, weather, .. } = self;
-        let End { conversation, logs, writing, events, .. } = &mut ends[at];
+        let End { conversation, logs, writing, .. } = &mut ends[at];
         while let Some(entry) = conversation.poll_entry() {
             let delay = if weather.disk_ms == 0 { 0 } else { dice.below(weather.disk_ms * 1_000) };
             let after = writing.back().map_or(moment.now, |(at, _)| *at);
@@ -252,13 +302,17 @@ impl World {
             logs.apply(entry);
             conversation.handle_stored(moment, dice);
         }
-        while let Some(event) = conversation.poll_event() {
-            events.push(event);
-        }
+        self.collect(at);
     }
 
     fn send(&mut self, from: usize, lane: u32, id: CellId, body: Vec<u8>) {
         let to = 1 - from;
+        if let Some(recorded) = &mut self.recorded {
+            recorded[to].push(body.clone());
+        }
+        if self.mute[from] {
+            return;
+        }
         let report_at = self.now + Duration::from_millis(1);
         let report = |end: &mut End, reason| end.reports.push_back((report_at, id, reason));
         if !self.ends[to].online {
@@ -300,10 +354,9 @@ impl World {
     }
 
     fn deliver(&mut self, to: usize) {
-        let moment = self.moment();
+        let moment = self.moment_of(to);
         let Self { ends, dice, .. } = self;
-        let End { identity, conversation, flying, reports, received_cells, events, .. } =
-            &mut ends[to];
+        let End { identity, conversation, flying, reports, received_cells, .. } = &mut ends[to];
         while let Some(at) = flying.iter().position(|cell| cell.at <= moment.now) {
             let mut cell = flying.remove(at).expect("found");
             *received_cells += 1;
@@ -313,9 +366,14 @@ impl World {
             let (_, id, reason) = reports.remove(at).expect("found");
             conversation.handle_undeliverable(id, reason, moment, dice);
         }
-        while let Some(event) = conversation.poll_event() {
-            events.push(event);
-        }
+        self.collect(to);
+    }
+
+    /// Lets time pass, whatever happens in it.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end && self.step_until(end) {}
+        self.now = self.now.max(end);
     }
 
     /// Steps until `done`, which also plays the applications.

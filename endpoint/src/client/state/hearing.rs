@@ -86,6 +86,11 @@ impl State {
                 let stored = self.keystore.record_sent(&peer, time_ns);
                 self.check_stored(stored);
             }
+            Heard::HandshakeAnswered { time_ns } => {
+                let stored = self.keystore.record_seen(&peer, time_ns);
+                self.check_stored(stored);
+            }
+            Heard::PeerIncompatible { why } => self.tell(Event::PeerIncompatible { peer, why }),
             Heard::HandshakeEnded(established) => {
                 let stored = self.keystore.record_handshake(&established);
                 self.check_stored(stored);

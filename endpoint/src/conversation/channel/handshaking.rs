@@ -1,14 +1,17 @@
 //! The handshakes of a channel: who begins, who goes on where two crossed, and what a finished one changes.
 
+use std::time::{Duration, Instant};
+
 use hushwire_wire::cell::Class;
 use hushwire_wire::limits::LANES;
 
 use super::{Carriage, Channel, Confirming, GIVE_UP, News, Outgoing, Pending, RESEND, Sending};
 use crate::conversation::Moment;
+use crate::conversation::limits::{HANDSHAKE_ANSWER_MS, HANDSHAKES_ANSWERED_BURST};
 use crate::identity::Identity;
 use crate::suite::frames::Session;
 use crate::suite::handshake::{
-    Established, Initiator, Refused, Responder, Role, Setup, ours_goes_on,
+    Established, HandshakeError, Initiator, Refused, Responder, Role, Setup, VERSIONS, ours_goes_on,
 };
 use crate::suite::keys::Psk;
 use crate::suite::random::Random;
@@ -75,6 +78,7 @@ impl Channel {
             }
             Some(2) => self.on_hs2(content, identity, moment, random),
             Some(3) => self.on_hs3(content, moment, random),
+            Some(&VERSIONS) => self.on_versions(content, moment, random),
             // Sealed messages come with their own issue; anything else is of a later version.
             Some(_) | None => {}
         }
@@ -101,19 +105,44 @@ impl Channel {
             }
             Pending::Nothing | Pending::Initiator { .. } | Pending::Responder { .. } => {}
         }
+        if !self.may_answer(moment.now) {
+            return;
+        }
         let answered =
             Responder::on_hs1(&self.setup(), identity, content, self.keys.last_seen_ns, random);
-        if let Ok((state, hs2)) = answered {
-            self.keys.last_seen_ns = state.time_ns();
-            self.send(carriage, hs2.clone());
-            self.pending = Pending::Responder {
-                state: Box::new(state),
-                hs1: content.to_vec(),
-                hs2,
-                carriage,
-                end_at: moment.now + GIVE_UP,
-            };
+        match answered {
+            Ok((state, hs2)) => {
+                self.answered(moment.now);
+                self.keys.last_seen_ns = state.time_ns();
+                self.news.push_back(News::Answered { time_ns: state.time_ns() });
+                self.send(carriage, hs2.clone());
+                self.pending = Pending::Responder {
+                    state: Box::new(state),
+                    hs1: content.to_vec(),
+                    hs2,
+                    carriage,
+                    end_at: moment.now + GIVE_UP,
+                };
+            }
+            Err(error) => {
+                // It has cost as much as a good one.
+                if error == HandshakeError::InvalidKey {
+                    self.answered(moment.now);
+                }
+                self.on_refused_hs1(carriage, content, &error, moment);
+            }
         }
+    }
+
+    /// Whether the peer has not had all its answers of late. What is refused at a glance, as a replay is, costs none.
+    fn may_answer(&self, now: Instant) -> bool {
+        let burst = Duration::from_millis(HANDSHAKE_ANSWER_MS) * (HANDSHAKES_ANSWERED_BURST - 1);
+        self.answered_to.is_none_or(|to| to <= now + burst)
+    }
+
+    fn answered(&mut self, now: Instant) {
+        let to = self.answered_to.map_or(now, |to| to.max(now));
+        self.answered_to = Some(to + Duration::from_millis(HANDSHAKE_ANSWER_MS));
     }
 
     fn on_hs2(
@@ -173,7 +202,7 @@ impl Channel {
         random: &mut dyn Random,
     ) -> SessionNumber {
         let keys = established.session_keys();
-        let session = Session::new(&keys, self.salt, moment.unix_ns, random);
+        let session = Session::new(&keys, self.salt, self.age_ns(moment.now), random);
         let renew_at_ns = session.renew_at_ns();
         let number = self.receivers.install(session.receiver);
         let sending = Sending {
@@ -197,6 +226,9 @@ impl Channel {
         self.sending = Some(sending);
         self.next = None;
         self.confirming = None;
+        if carriage == Carriage::Outer {
+            self.fresh_at = Some(moment.now);
+        }
         self.news.push_back(match carriage {
             Carriage::Outer => News::Fresh(role),
             Carriage::Inner => News::Renewed,

@@ -11,7 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::error::{HandshakeError, Refused};
 use super::message::{Hs1, Hs2, Hs3, KEM_KEY_LEN};
 use super::schedule::{BoxKey, Secrets, agree, commitment, early_secret, h1};
-use super::{Established, Role, Setup};
+use super::versions::objection;
+use super::{Established, Incompatible, Role, Setup};
 use crate::identity::Identity;
 use crate::suite::Suite;
 use crate::suite::kdf::sha256;
@@ -97,6 +98,12 @@ impl AwaitHs2 {
     #[must_use]
     pub const fn peer(&self) -> DeviceId {
         self.setup.peer
+    }
+
+    /// What a VERSIONS content objects to in our HS1. `None` where it answers another one or objects to nothing.
+    #[must_use]
+    pub fn on_versions(&self, content: &[u8]) -> Option<Incompatible> {
+        objection(content, &self.h1, self.suite)
     }
 
     /// Takes HS2's content; returns the outcome and HS3's content, to be sent again until the peer's first frame

@@ -192,6 +192,7 @@ impl Hs3 {
 
 /// Decodes any message and checks that it is written the same way again; for fuzzing.
 pub(crate) fn inspect(content: &[u8]) {
+    let _no_panic = super::versions::objection(content, &[0; 32], Suite::HybridAes);
     if let Ok(message) = Hs1::decode(content) {
         assert_eq!(message.encode(), content, "HS1 has one encoding");
     }
