@@ -304,6 +304,8 @@ impl Conversation {
         self.channel.set_salt(salt);
         self.away_until = None;
         self.away.reset();
+        // Whoever said that cells were too large, said it of another connection.
+        self.class_max = Class::C7;
         if self.channel.is_up() {
             self.tell_again(moment.now);
             self.greeting = true;

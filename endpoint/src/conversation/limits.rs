@@ -53,7 +53,7 @@ pub const ACK_DELAY_MS: (u64, u64) = (20, 60);
 /// Data cells of which nothing is heard for so long are taken for lost; doubles up to the second.
 pub const STALL_MS: (u64, u64) = (1_000, 30_000);
 /// What arrived by the count but is not acknowledged is asked about so often; doubles up to the second.
-pub const ASK_MS: (u64, u64) = (15_000, 60_000);
+pub const ASK_MS: (u64, u64) = (3_000, 60_000);
 /// Waits in a row, two minutes in all, with not one frame from the peer, after which a new session is tried. A peer that
 /// was started anew says so itself, at once; one that is merely stopped is offline by then.
 pub const STALLS_MAX: u32 = 8;
