@@ -1,0 +1,24 @@
+//! Real clients against a relay in bad faith: a TLS server that speaks the device's side of the protocol as
+//! `PROTOCOL.md` says it, and then does with cells what a test wants.
+//!
+//! | module | what |
+//! |---|---|
+//! | `relay` | the server: who is there, what passes, and what becomes of it |
+//! | `connection` | one TLS connection, from CHALLENGE to its end |
+//! | `people` | clients of it, and what they have to say |
+//! | `delivery` | cells lost, late, twice, changed, misdirected and lied about |
+//! | `replay` | cells of an earlier session |
+//! | `receipts` | nothing is reported as delivered that was not taken |
+//! | `pairing` | a man in the middle, with a link it has seen and without |
+//! | `opening` | CHALLENGE and WELCOME as they should not be |
+//! | `control` | control cells as they should not be, farewells, answers |
+
+mod connection;
+mod control;
+mod delivery;
+mod opening;
+mod pairing;
+mod people;
+mod receipts;
+mod relay;
+mod replay;
