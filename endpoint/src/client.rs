@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 
 pub use event::{Event, Events};
 pub use messages::IncomingMessage;
-pub use pairing::{PairingOffer, PairingOptions, PendingPair};
+pub use pairing::{PairingOffer, PairingOptions, PendingPair, SpokenOffer};
 pub use stream::{StreamReader, StreamWriter};
 pub use transfers::{FileOptions, IncomingTransfer, Transfer};
 pub use types::{
@@ -332,11 +332,7 @@ impl Client {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         let mut state = self.shared.state.lock();
-        let mut peers: Vec<_> = state
-            .keystore
-            .peers()
-            .map(|peer| PeerInfo { device: peer.device(), name: peer.name().into(), is_up: false })
-            .collect();
+        let mut peers: Vec<PeerInfo> = state.keystore.peers().map(PeerInfo::from).collect();
         for peer in &mut peers {
             peer.is_up =
                 state.conversation(peer.device).is_ok_and(|conversation| conversation.is_up());

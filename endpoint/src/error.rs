@@ -13,6 +13,7 @@ use crate::journal::JournalError;
 use crate::keystore::KeystoreError;
 use crate::link::LinkError;
 use crate::pairing::PairError;
+use crate::pairing::spoken::SpokenError;
 use crate::transfer::TransferError;
 
 /// Why a call failed.
@@ -94,6 +95,20 @@ pub enum Error {
     /// A code was not read.
     #[error(transparent)]
     Code(#[from] CodeError),
+    /// A text is no spoken code.
+    #[error(transparent)]
+    Spoken(#[from] SpokenError),
+    /// A spoken code that was tried on this device before: each is good for one try.
+    #[error(
+        "this spoken code was tried on this device before, and each is good for one try: make a new one"
+    )]
+    CodeUsed,
+    /// The other end did not know the spoken code.
+    #[error(
+        "the other device does not know this code: it was misheard, or somebody tried to guess it. It is void now: make \
+         a new one, and if this happens again, pair by link"
+    )]
+    CodeDestroyed,
     /// A pairing did not go on.
     #[error(transparent)]
     Pair(#[from] PairError),
@@ -161,6 +176,9 @@ impl Error {
             )
             | Self::Label(_)
             | Self::Code(_)
+            | Self::Spoken(_)
+            | Self::CodeUsed
+            | Self::CodeDestroyed
             | Self::Pair(_)
             | Self::OtherRelay(_)
             | Self::OtherDevice { .. }
@@ -198,7 +216,7 @@ fn link_is_retryable(error: &LinkError) -> bool {
     }
 }
 
-fn code_is_retryable(code: ErrorCode) -> bool {
+pub(crate) fn code_is_retryable(code: ErrorCode) -> bool {
     match code {
         ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::Draining => true,
         ErrorCode::Malformed

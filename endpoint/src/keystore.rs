@@ -10,7 +10,9 @@
 //!   relay.json         address, pins, relay ID, account label
 //!   counters.json      failed confirmations
 //!   backup.json        when the 24 words were last rehearsed
-//!   peers/ID.json      pin, pair key, times of handshakes
+//!   codes.json         spoken codes that were tried
+//!   peers/ID.json      pin, pair key, times of handshakes, whether it may send here
+//!   unpaired/ID.json   whose right to send the relay has still to take back
 //! ```
 //!
 //! Files have mode 0600. Each is a line of JSON and a line with its SHA-256, written beside and renamed over, so a
@@ -24,6 +26,7 @@
 //! ([`Keystore::backup_file`]).
 
 mod backup;
+mod burnt;
 pub(crate) mod disk;
 mod error;
 mod passphrase;
@@ -34,8 +37,9 @@ mod relay;
 mod sealing;
 #[cfg(test)]
 mod tests;
+mod unpaired;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -46,12 +50,13 @@ use backup::Origin;
 pub use backup::{BACKUP_BYTES_MAX, BackupError, BackupFile, RehearsalError};
 pub use error::KeystoreError;
 pub use passphrase::{Cost, PASSPHRASE_BYTES_MAX, Passphrase, PassphraseError};
-pub use peer::Peer;
+pub use peer::{Grant, Peer};
 pub use protect::Protection;
 pub use relay::{Relay, RelayTrust};
 
 use crate::identity::Identity;
 use crate::pairing::Paired;
+use crate::pairing::spoken::CodeMark;
 use crate::suite::handshake::{Established, Role};
 use crate::suite::keys::StorageKey;
 use crate::suite::random::{OsRandom, draw};
@@ -88,6 +93,10 @@ pub struct Keystore {
     peers: BTreeMap<DeviceId, Peer>,
     failed_confirmations: u64,
     backup_rehearsed_at_s: Option<u64>,
+    /// Spoken codes that were tried, and until when (unix seconds) they are remembered.
+    burnt: Vec<(CodeMark, u64)>,
+    /// Devices that are no peers any more, whose right to send the relay has not taken back yet.
+    unpaired: BTreeSet<DeviceId>,
     /// Unlocks when it is closed.
     _lock: File,
 }
@@ -162,7 +171,15 @@ impl Keystore {
         let failed_confirmations = counters.map_or(0, |record| record.failed_confirmations);
         let backup = load(&disk, Path::new(BACKUP), |record: BackupRecord| Some(record))?;
         let backup_rehearsed_at_s = backup.map(|record| record.rehearsed_at_s);
-        let peers = load_peers(&disk)?;
+        let mut peers = load_peers(&disk)?;
+        let burnt = burnt::load(&disk)?;
+        let unpaired = unpaired::load(&disk)?;
+        for device in &unpaired {
+            // The device was being removed when something stopped it.
+            if peers.remove(device).is_some() {
+                disk.remove(&peer_path(device))?;
+            }
+        }
         let mut keystore = Self {
             disk,
             vault,
@@ -172,6 +189,8 @@ impl Keystore {
             peers,
             failed_confirmations,
             backup_rehearsed_at_s,
+            burnt,
+            unpaired,
             _lock: lock,
         };
         // A disk that takes no changes now does not keep the owner out; [`Keystore::protection`] tells.
@@ -237,17 +256,43 @@ impl Keystore {
         self.peers.values().find(|peer| peer.name() == name)
     }
 
-    /// Stores a peer under a name. A peer that is known already gets the new pair key, and with it its handshake
-    /// times begin anew; that it has used a hybrid suite stays known. `now_s` is the unix time.
+    /// Stores a peer under a name, and the wish that it may send to this device. A peer that is known already gets the
+    /// new pair key, and with it its handshake times begin anew; that it has used a hybrid suite stays known. `now_s` is
+    /// the unix time.
     ///
     /// # Errors
-    /// [`KeystoreError::Invalid`] where the name is empty, longer than 64 bytes, could steer a terminal or belongs
-    /// to another peer, or where there are [`PEERS_MAX`]; see [`KeystoreError`].
+    /// [`KeystoreError::Invalid`] where the name is empty, longer than 64 bytes or could steer a terminal, or where
+    /// there are [`PEERS_MAX`]; [`KeystoreError::NameTaken`]; see [`KeystoreError`].
     pub fn add_peer(
         &mut self,
         paired: &Paired,
         name: &str,
         now_s: u64,
+    ) -> Result<&Peer, KeystoreError> {
+        self.add(paired, name, now_s, Grant::Wanted)
+    }
+
+    /// As [`Keystore::add_peer`], but the peer may not send to this device. Where it could before, it no longer can.
+    ///
+    /// # Errors
+    /// As for [`Keystore::add_peer`].
+    pub fn add_peer_one_way(
+        &mut self,
+        paired: &Paired,
+        name: &str,
+        now_s: u64,
+    ) -> Result<&Peer, KeystoreError> {
+        let device = paired.peer();
+        let known = self.peers.contains_key(&device) || self.unpaired.contains(&device);
+        self.add(paired, name, now_s, if known { Grant::Withdrawn } else { Grant::None })
+    }
+
+    fn add(
+        &mut self,
+        paired: &Paired,
+        name: &str,
+        now_s: u64,
+        grant: Grant,
     ) -> Result<&Peer, KeystoreError> {
         let device = paired.peer();
         self.check_name(name, &device)?;
@@ -256,7 +301,22 @@ impl Keystore {
             return Err(KeystoreError::Invalid("there are 1 024 peers; remove one first"));
         }
         let hybrid_before = known.is_some_and(Peer::hybrid_seen);
-        self.store(Peer::new(paired, name, now_s, hybrid_before))
+        // Before the peer is there: otherwise a crash in between would remove it at the next start.
+        self.forget_unpaired(&device)?;
+        self.store(Peer::new(paired, name, now_s, hybrid_before, grant))
+    }
+
+    /// Remembers whether a peer may send to this device, or shall.
+    ///
+    /// # Errors
+    /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
+    pub fn set_grant(&mut self, device: &DeviceId, grant: Grant) -> Result<(), KeystoreError> {
+        let known = self.known(device)?;
+        if known.grant() == grant {
+            return Ok(());
+        }
+        let peer = known.granted(grant);
+        self.store(peer).map(|_| ())
     }
 
     /// Gives a peer another name.
@@ -305,18 +365,20 @@ impl Keystore {
         self.store(peer).map(|_| ())
     }
 
-    /// Forgets a peer: pin, pair key and times.
+    /// Forgets a peer: pin, pair key and times. That the relay has to take back its right to send is remembered
+    /// ([`Keystore::unpaired`]).
     ///
     /// # Errors
     /// [`KeystoreError::UnknownPeer`]; see [`KeystoreError`].
     pub fn remove_peer(&mut self, device: &DeviceId) -> Result<(), KeystoreError> {
         self.known(device)?;
+        self.remember_unpaired(device)?;
         self.disk.remove(&peer_path(device))?;
         self.peers.remove(device);
         Ok(())
     }
 
-    /// Confirmations of a SAS that failed on this device.
+    /// Confirmations that failed on this device: digits that differed, spoken codes that the other end did not know.
     #[must_use]
     pub const fn failed_confirmations(&self) -> u64 {
         self.failed_confirmations
@@ -337,11 +399,15 @@ impl Keystore {
         self.peers.get(device).ok_or(KeystoreError::UnknownPeer(*device))
     }
 
-    fn check_name(&self, name: &str, device: &DeviceId) -> Result<(), KeystoreError> {
+    /// Whether a device may be stored under this name.
+    ///
+    /// # Errors
+    /// As for [`Keystore::add_peer`].
+    pub fn check_name(&self, name: &str, device: &DeviceId) -> Result<(), KeystoreError> {
         Peer::check_name(name).map_err(KeystoreError::Invalid)?;
         match self.peer_named(name) {
             Some(other) if other.device() != *device => {
-                Err(KeystoreError::Invalid("another peer has this name"))
+                Err(KeystoreError::NameTaken { name: name.into(), device: other.device() })
             }
             Some(_) | None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! End-to-end encrypted messages and streams between devices over a blind Hushwire relay.
 //!
 //! A device has an identity in a [`keystore`], is enrolled at a relay with an invite from its operator, and pairs with
-//! other devices by a link. Then a [`Client`] sends and receives.
+//! other devices by a link, a QR code or a code that is spoken. Then a [`Client`] sends and receives.
 //!
 //! ```
 //! use std::path::Path;

@@ -12,6 +12,8 @@
 //! Paired                                              Paired
 //! ```
 //!
+//! A code that is short enough to be spoken runs SPAKE2 first, see [`spoken`].
+//!
 //! How the code travelled is a type: only what a camera read ([`Qr`]) may skip the comparison, and the keystore
 //! takes nothing but [`Paired`]. This does not compile:
 //!
@@ -22,17 +24,21 @@
 //! }
 //! ```
 
+mod fingerprint;
 mod join;
 mod offer;
 mod outcome;
+pub mod spoken;
 
 use std::fmt;
 
+pub use fingerprint::Fingerprint;
 pub use join::{AwaitAnswer, Join};
 pub use offer::{AwaitReveal, Offer};
 pub use outcome::{Paired, Rejected, Sas, Unconfirmed, Verified};
 
 use hushwire_wire::cell::Class;
+use hushwire_wire::code::PairCode;
 use hushwire_wire::id::DeviceId;
 
 use crate::suite::handshake::{HandshakeError, Setup};
@@ -50,14 +56,43 @@ pub enum Link {}
 #[derive(Clone, Copy, Debug)]
 pub enum Qr {}
 
+/// The code is a number and two words that one person tells another, good for one guess: both devices prove to each
+/// other that they know it before anything else is said.
+#[derive(Clone, Copy, Debug)]
+pub enum Spoken {}
+
 mod private {
     pub trait Sealed {}
     impl Sealed for super::Link {}
     impl Sealed for super::Qr {}
+    impl Sealed for super::Spoken {}
 }
 
-/// How a code travels: [`Link`] or [`Qr`].
-pub trait Carrier: private::Sealed + fmt::Debug {}
+/// How a code travels: [`Link`], [`Qr`] or [`Spoken`].
+pub trait Medium: private::Sealed + fmt::Debug {
+    /// What travels.
+    type Code: fmt::Debug;
+    /// What [`Unconfirmed::confirm`] means.
+    const CONFIRMED: Verified;
+}
+
+impl Medium for Link {
+    type Code = PairCode;
+    const CONFIRMED: Verified = Verified::Sas;
+}
+
+impl Medium for Qr {
+    type Code = PairCode;
+    const CONFIRMED: Verified = Verified::Sas;
+}
+
+impl Medium for Spoken {
+    type Code = spoken::SpokenCode;
+    const CONFIRMED: Verified = Verified::Spoken;
+}
+
+/// What carries a whole code with its 128 bits: [`Link`] or [`Qr`].
+pub trait Carrier: Medium<Code = PairCode> {}
 
 impl Carrier for Link {}
 impl Carrier for Qr {}
@@ -79,7 +114,8 @@ impl Default for Terms {
     }
 }
 
-/// Why a pairing did not go on. None of these destroys the code.
+/// Why a pairing did not go on. None of these destroys the code; what destroys a spoken one is
+/// [`spoken::NotConfirmed::Destroyed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
     /// The cell is not of class 3, as every pairing cell is.
@@ -97,6 +133,9 @@ pub enum PairError {
     /// The offer has answered too many handshakes. Make a new code.
     #[error("the code was tried too often; make a new one")]
     Exhausted,
+    /// Not the message of a spoken code that was due.
+    #[error("another message of the spoken code was due")]
+    Unexpected,
     /// The handshake says why.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),

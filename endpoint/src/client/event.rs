@@ -11,6 +11,7 @@ use crate::suite::handshake::Incompatible;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// The relay has welcomed this device.
     Connected {
@@ -50,6 +51,13 @@ pub enum Event {
         peer: DeviceId,
         /// A sentence that says who must upgrade.
         why: Incompatible,
+    },
+    /// The relay has taken note of whether a device may send to this one.
+    Granted {
+        /// The device, a peer or one that was.
+        peer: DeviceId,
+        /// Whether it may.
+        may_send: bool,
     },
     /// Messages of a peer have expired on its side before they arrived.
     MessagesLost {

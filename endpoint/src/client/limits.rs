@@ -12,6 +12,12 @@ pub const PAIRINGS_MAX: usize = 16;
 pub const PAIRING_RESEND_MS: u64 = 3_000;
 /// HS1 of a pairing is sent so often: an offer answers three.
 pub const PAIRING_TRIES_MAX: u32 = 3;
+/// Nameplates that are drawn for one spoken code while the relay says that they are taken.
+pub const NAMEPLATES_TRIED_MAX: u32 = 8;
+/// A grant that the relay did not answer is asked for again after this, where it does not say when.
+pub const WISH_RETRY_MS: u64 = 5_000;
+/// Calls that wait for the relay's answer to a grant.
+pub const WISHES_WAITING_MAX: usize = 64;
 /// Time for WELCOME behind the TLS handshake.
 pub const WELCOME_MS_MAX: u64 = 10_000;
 

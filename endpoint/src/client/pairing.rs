@@ -1,6 +1,8 @@
 //! Pairing over the relay: the two state machines of [`crate::pairing`] with a rendezvous, time and patience.
 
 mod partner;
+mod pending;
+mod spoken;
 
 use std::time::Duration;
 
@@ -14,15 +16,19 @@ use tokio::time::Instant;
 use super::Client;
 use super::clock::moment;
 use super::limits::{PAIRING_QUEUE_MAX, PAIRING_RESEND_MS, PAIRING_TRIES_MAX, PAIRINGS_MAX};
-use super::state::PairingInput;
 use crate::error::Error;
 use crate::keystore::{Relay, RelayTrust};
 use crate::link::Answer;
-use crate::pairing::{AwaitAnswer, AwaitReveal, Carrier, Join, Offer, Qr, Sas, Terms, Unconfirmed};
+use crate::pairing::{
+    AwaitAnswer, AwaitReveal, Carrier, Join, Medium, Offer, PairError, Terms, Unconfirmed,
+};
 use crate::suite::handshake::Refused;
 use crate::suite::limits::HANDSHAKE_MS_MAX;
 use crate::suite::random::OsRandom;
 use partner::{Partner, Registered, Route};
+pub use pending::PendingPair;
+pub(super) use pending::kept;
+pub use spoken::SpokenOffer;
 
 const RESEND: Duration = Duration::from_millis(PAIRING_RESEND_MS);
 const PATIENCE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -75,115 +81,17 @@ impl<C: Carrier> PairingOffer<C> {
         let joined = tokio::time::timeout_at(self.ends, self.joined.recv()).await;
         let device = joined.ok().flatten().ok_or(Error::PairingExpired)?;
         let mut partner = Partner::new(&self.client.shared, device)?;
-        let mut offer = *self.offer;
-        let mut body = partner.body(&[], 0, self.ends).await.ok_or(Error::PairingExpired)?;
-        loop {
-            let (mut state, hs2) = match self.client.answer(offer, device, &mut body) {
-                Ok(answered) => answered,
-                Err(Refused { error: error @ crate::pairing::PairError::Exhausted, .. }) => {
-                    return Err(error.into());
-                }
-                Err(Refused { state, .. }) => {
-                    offer = *state;
-                    body = partner.body(&[], 0, self.ends).await.ok_or(Error::PairingExpired)?;
-                    continue;
-                }
-            };
-            partner.send(&hs2);
-            loop {
-                body = partner.body(&hs2, 1, self.ends).await.ok_or(Error::PairingExpired)?;
-                match state.on_hs3(&mut body.clone()) {
-                    Ok(unconfirmed) => {
-                        return Ok(PendingPair::new(self.client, unconfirmed, partner, Vec::new()));
-                    }
-                    Err(Refused { state: same, error }) if error.began_again() => {
-                        offer = AwaitReveal::restart(*same);
-                        break;
-                    }
-                    Err(Refused { state: same, .. }) => state = *same,
-                }
-            }
-        }
-    }
-}
-
-/// Both devices have met; people compare what they see before it counts.
-#[derive(Debug)]
-pub struct PendingPair<C: Carrier> {
-    client: Client,
-    unconfirmed: Unconfirmed<C>,
-    partner: Partner,
-    /// The joining device's last message, should the other say that it did not arrive.
-    last: Vec<u8>,
-}
-
-impl<C: Carrier> PendingPair<C> {
-    fn new(client: Client, unconfirmed: Unconfirmed<C>, partner: Partner, last: Vec<u8>) -> Self {
-        Self { client, unconfirmed, partner, last }
-    }
-
-    /// The other device.
-    #[must_use]
-    pub const fn peer(&self) -> DeviceId {
-        self.unconfirmed.peer()
-    }
-
-    /// Six digits, the same on both devices unless somebody is in between.
-    #[must_use]
-    pub const fn sas(&self) -> Sas {
-        self.unconfirmed.sas()
-    }
-
-    /// The user says that both devices show the same digits: stores the peer under `name`, unique here and at most 64
-    /// bytes, and lets it send to this device.
-    ///
-    /// # Errors
-    /// [`Error::Keystore`] where it was not stored. Where only the relay failed, the peer is stored and
-    /// [`Client::grant`] does the rest.
-    pub async fn confirm(mut self, name: &str) -> Result<DeviceId, Error> {
-        self.settle().await;
-        let Self { client, unconfirmed, .. } = self;
-        let paired = unconfirmed.confirm();
-        client.store(&paired, name).await
-    }
-
-    /// The user says that the digits differ. The code is void, and the failure is counted in the keystore.
-    ///
-    /// # Errors
-    /// [`Error::Keystore`] where it was not counted.
-    pub fn reject(self) -> Result<(), Error> {
-        let Self { client, unconfirmed, .. } = self;
-        let _peer = unconfirmed.reject();
-        client.shared.state.lock().keystore.count_failed_confirmation()?;
-        Ok(())
-    }
-
-    /// HS3 has no answer within the pairing; what the relay reports back by now is sent again.
-    async fn settle(&mut self) {
-        while let Ok(PairingInput::Undeliverable) = self.partner.inputs.try_recv() {
-            self.partner.send(&self.last);
-            tokio::time::sleep(SOON).await;
-        }
-    }
-}
-
-impl PendingPair<Qr> {
-    /// Trusts what the camera read: nobody but the two devices has seen the code. Otherwise as
-    /// [`PendingPair::confirm`].
-    ///
-    /// # Errors
-    /// As for [`PendingPair::confirm`].
-    pub async fn trust_camera(mut self, name: &str) -> Result<DeviceId, Error> {
-        self.settle().await;
-        let Self { client, unconfirmed, .. } = self;
-        let paired = unconfirmed.trust_camera();
-        client.store(&paired, name).await
+        let client = &self.client;
+        client
+            .answer_handshake(*self.offer, &mut partner, &[], self.ends)
+            .await
+            .map(|unconfirmed| PendingPair::new(client.clone(), unconfirmed, partner, Vec::new()))
     }
 }
 
 impl Client {
     /// Makes a pairing code and opens a rendezvous for it at the relay. The carrier says how the code travels:
-    /// [`crate::pairing::Link`] for a text, which people must confirm, [`Qr`] for a picture read by a camera.
+    /// [`crate::pairing::Link`] for a text, which people must confirm, [`crate::pairing::Qr`] for a picture read by a camera.
     ///
     /// # Errors
     /// [`Error::Disconnected`], [`Error::NoAnswer`], or the relay's refusal.
@@ -229,7 +137,7 @@ impl Client {
             }
         }
         let (state, hs1) = self.begin::<C>(&code)?;
-        let mut partner = Partner::new(&self.shared, code.device)?;
+        let partner = Partner::new(&self.shared, code.device)?;
         let tag = *Join::tag(&code).as_bytes();
         match self.request(Request::PairJoin { tag }).await? {
             Answer::Met { device } if device == code.device => {}
@@ -242,10 +150,20 @@ impl Client {
         }
         partner.send(&hs1);
         let end = Instant::now() + PATIENCE;
-        let mut state = state;
+        self.end_handshake(state, &hs1, partner, end).await
+    }
+
+    /// The joining end, once HS1 is on its way.
+    async fn end_handshake<M: Medium>(
+        &self,
+        mut state: AwaitAnswer<M>,
+        hs1: &[u8],
+        mut partner: Partner,
+        end: Instant,
+    ) -> Result<PendingPair<M>, Error> {
         let mut tries = PAIRING_TRIES_MAX - 1;
         loop {
-            let body = partner.body(&hs1, tries, end).await;
+            let body = partner.body(hs1, tries, end).await;
             let mut body = body.ok_or(Error::PairingExpired)?;
             tries = 0;
             let answered = {
@@ -262,6 +180,43 @@ impl Client {
         }
     }
 
+    /// The offering end: answers HS1 until HS3 has come. `before` is what this end sent last, should it not have
+    /// arrived.
+    async fn answer_handshake<M: Medium>(
+        &self,
+        mut offer: Offer<M>,
+        partner: &mut Partner,
+        before: &[u8],
+        ends: Instant,
+    ) -> Result<Unconfirmed<M>, Error> {
+        let mut body = partner.body(before, 1, ends).await.ok_or(Error::PairingExpired)?;
+        loop {
+            let (mut state, hs2) = match self.answer(offer, partner.device(), &mut body) {
+                Ok(answered) => answered,
+                Err(Refused { error: error @ PairError::Exhausted, .. }) => {
+                    return Err(error.into());
+                }
+                Err(Refused { state, .. }) => {
+                    offer = *state;
+                    body = partner.body(before, 1, ends).await.ok_or(Error::PairingExpired)?;
+                    continue;
+                }
+            };
+            partner.send(&hs2);
+            loop {
+                body = partner.body(&hs2, 1, ends).await.ok_or(Error::PairingExpired)?;
+                match state.on_hs3(&mut body.clone()) {
+                    Ok(unconfirmed) => return Ok(unconfirmed),
+                    Err(Refused { state: same, error }) if error.began_again() => {
+                        offer = AwaitReveal::restart(*same);
+                        break;
+                    }
+                    Err(Refused { state: same, .. }) => state = *same,
+                }
+            }
+        }
+    }
+
     fn begin<C: Carrier>(&self, code: &PairCode) -> Result<(AwaitAnswer<C>, Vec<u8>), Error> {
         let state = self.shared.state.lock();
         let (identity, terms) = (state.keystore.identity(), Terms::default());
@@ -272,26 +227,14 @@ impl Client {
         clippy::type_complexity,
         reason = "the state machine's own result, with its state on both sides"
     )]
-    fn answer<C: Carrier>(
+    fn answer<M: Medium>(
         &self,
-        offer: Offer<C>,
+        offer: Offer<M>,
         device: DeviceId,
         body: &mut [u8],
-    ) -> Result<(AwaitReveal<C>, Vec<u8>), Refused<Offer<C>, crate::pairing::PairError>> {
+    ) -> Result<(AwaitReveal<M>, Vec<u8>), Refused<Offer<M>, PairError>> {
         let state = self.shared.state.lock();
         offer.on_hs1(state.keystore.identity(), device, body, &mut OsRandom)
-    }
-
-    async fn store(&self, paired: &crate::pairing::Paired, name: &str) -> Result<DeviceId, Error> {
-        let peer = paired.peer();
-        {
-            let mut state = self.shared.state.lock();
-            state.keystore.add_peer(paired, name, Self::now_s())?;
-            state.add_peer(peer);
-        }
-        self.shared.wake();
-        self.grant(peer).await?;
-        Ok(peer)
     }
 }
 

@@ -5,16 +5,19 @@ use hushwire_wire::id::DeviceId;
 
 use super::Client;
 use super::clock::moment;
+use super::pairing::kept;
 use crate::error::Error;
+use crate::keystore::Grant;
 use crate::link::Answer;
 
 impl Client {
     /// Forgets a peer: its pin, the pair key, the session, and, at the relay, its right to send to this device. What
-    /// waits for it fails with [`Error::Unpaired`].
+    /// waits for it fails with [`Error::Unpaired`]. Where the relay cannot be told now, it is told with the next
+    /// connection, even of another process; until then it still forwards the device's cells, which this device drops.
     ///
     /// # Errors
-    /// [`Error::NotPaired`]; where the relay did not take the grant back, why: the peer is forgotten all the same, and
-    /// [`Client::ungrant`] does the rest.
+    /// [`Error::NotPaired`]; [`Error::Keystore`]; [`Error::Refused`] where the peer is forgotten, but the relay does
+    /// not take back its right to send.
     pub async fn unpair(&self, peer: DeviceId) -> Result<(), Error> {
         {
             let mut state = self.shared.state.lock();
@@ -25,23 +28,63 @@ impl Client {
             state.forget_peer(peer);
         }
         self.shared.wake();
-        self.ungrant(peer).await
+        self.fulfil(peer).await.or_else(kept)
     }
 
-    /// Lets a device send to this one; part of every pairing.
+    /// Lets a device send to this one; part of every mutual pairing. For a peer, the wish is kept: the relay is asked
+    /// again at every connection until it has answered.
     ///
     /// # Errors
     /// [`Error::Disconnected`], [`Error::NoAnswer`], or the relay's refusal.
     pub async fn grant(&self, device: DeviceId) -> Result<(), Error> {
-        self.request(Request::Grant { device }).await.map(drop)
+        self.set_grant(device, Grant::Wanted, Request::Grant { device }).await
     }
 
-    /// Takes back what [`Client::grant`] gave.
+    /// Takes back what [`Client::grant`] gave. For a peer, the wish is kept in the same way.
     ///
     /// # Errors
     /// As for [`Client::grant`].
     pub async fn ungrant(&self, device: DeviceId) -> Result<(), Error> {
-        self.request(Request::Ungrant { device }).await.map(drop)
+        self.set_grant(device, Grant::Withdrawn, Request::Ungrant { device }).await
+    }
+
+    async fn set_grant(
+        &self,
+        device: DeviceId,
+        grant: Grant,
+        request: Request,
+    ) -> Result<(), Error> {
+        let is_peer = {
+            let mut state = self.shared.state.lock();
+            let is_peer = state.keystore.peer(&device).is_some();
+            if is_peer {
+                state.keystore.set_grant(&device, grant)?;
+            }
+            is_peer
+        };
+        if is_peer { self.fulfil(device).await } else { self.request(request).await.map(drop) }
+    }
+
+    /// Tells the relay what the keystore wants for `device`, and waits for its answer.
+    pub(super) async fn fulfil(&self, device: DeviceId) -> Result<(), Error> {
+        let answer = {
+            let mut state = self.shared.state.lock();
+            if let Some(ending) = &state.ended {
+                return Err(ending.error());
+            }
+            state.wish(device)?
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        self.shared.work.notify_one();
+        match answer.await {
+            Ok(Answer::Done) => Ok(()),
+            Ok(Answer::Refused { code, sentence, wait }) => {
+                Err(Error::Refused { code, sentence, wait })
+            }
+            Ok(Answer::None | Answer::Met { .. } | Answer::Clock { .. }) | Err(_) => {
+                Err(Error::NoAnswer)
+            }
+        }
     }
 
     /// Gives this device another name at the relay, at most 64 bytes.

@@ -4,6 +4,7 @@ mod deliveries;
 mod hearing;
 mod routing;
 mod turning;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::task::Waker;
@@ -86,6 +87,7 @@ pub(super) struct State {
     pub(super) rendezvous: HashMap<[u8; 16], mpsc::Sender<DeviceId>>,
     pub(super) partners: HashMap<DeviceId, mpsc::Sender<PairingInput>>,
     pairing_out: VecDeque<(DeviceId, Vec<u8>)>,
+    wishes: wishes::Wishes,
     pub(super) events: broadcast::Sender<Event>,
     /// To be woken once the lock is released.
     wakers: Vec<Waker>,
@@ -151,6 +153,7 @@ impl State {
             rendezvous: HashMap::new(),
             partners: HashMap::new(),
             pairing_out: VecDeque::new(),
+            wishes: wishes::Wishes::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             wakers: Vec::new(),
             signals: Signals::default(),
@@ -276,6 +279,7 @@ impl State {
 
     pub(super) fn connected(&mut self, link: Link, moment: Moment) {
         self.link = Some(link);
+        self.wishes_connected();
         self.salt = ConnectionSalt::draw(&mut self.random);
         let salt = self.salt;
         for device in self.peers.keys().copied().collect::<Vec<_>>() {
@@ -287,6 +291,7 @@ impl State {
         self.link = None;
         self.answers.clear();
         self.pairing_out.clear();
+        self.wishes_disconnected();
         for peer in self.peers.values_mut() {
             peer.conversation.handle_disconnected();
             peer.timer = None;
@@ -301,6 +306,7 @@ impl State {
         self.rendezvous.clear();
         self.partners.clear();
         self.wakers.extend(self.routing.wakers());
+        self.wishes_disconnected();
         for wakers in self.streams.values_mut() {
             self.wakers.extend(wakers.reader.take());
             self.wakers.extend(wakers.writer.take());

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 use crate::conversation::{OutboxLimits, PendingSend};
 use crate::error::Error;
 use crate::journal::{Durability, EndedSend, MessageId, Outcome};
+use crate::keystore::{Grant, Peer};
+use crate::pairing::{Fingerprint, Verified};
 
 /// What a client says of itself, and how it keeps messages.
 #[derive(Clone, Debug)]
@@ -170,6 +172,34 @@ pub struct PeerInfo {
     pub name: String,
     /// Whether a session with it is up.
     pub is_up: bool,
+    /// How its identity came to be trusted, last.
+    pub verified: Verified,
+    /// When, unix seconds.
+    pub verified_at_s: u64,
+    /// Whether it may send to this device, and whether the relay knows.
+    pub grant: Grant,
+}
+
+impl PeerInfo {
+    /// Its ID as people compare it with what the peer's own screen shows.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.device)
+    }
+}
+
+impl From<&Peer> for PeerInfo {
+    /// What the keystore says of a peer; no session is up.
+    fn from(peer: &Peer) -> Self {
+        Self {
+            device: peer.device(),
+            name: peer.name().into(),
+            is_up: false,
+            verified: peer.verified(),
+            verified_at_s: peer.verified_at_s(),
+            grant: peer.grant(),
+        }
+    }
 }
 
 /// A message on its way: resolves when it has ended. Dropping it changes nothing for the message.

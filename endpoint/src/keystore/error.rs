@@ -126,6 +126,17 @@ pub enum KeystoreError {
     /// The caller gave something that cannot be stored.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Another device has this name here.
+    #[error(
+        "another device is called {name:?} here: choose another name, or remove that one first if this one replaces it \
+         (hush unpair {name})"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        device: DeviceId,
+    },
     /// No such peer.
     #[error("device {0} is not a peer of this one; pair with it first")]
     UnknownPeer(DeviceId),

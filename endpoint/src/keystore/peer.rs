@@ -5,10 +5,23 @@ use hushwire_wire::limits::NAME_BYTES_MAX;
 use hushwire_wire::text::plain;
 use zeroize::Zeroizing;
 
-use super::record::{Hex32, PeerRecord, VerifiedRecord};
+use super::record::{GrantRecord, Hex32, PeerRecord, VerifiedRecord};
 use crate::pairing::{Paired, Verified};
 use crate::suite::keys::PairKey;
 use crate::suite::{Minimum, Suite};
+
+/// Whether a peer may send to this device, and whether the relay knows it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It shall; the relay has not answered yet, and is asked again at every connection.
+    Wanted,
+    /// It may: the relay has said so.
+    Given,
+    /// It shall no longer; the relay has not answered yet, and is asked again at every connection.
+    Withdrawn,
+    /// It may not.
+    None,
+}
 
 /// A device this one is paired with. `Debug` shows no key.
 #[derive(Clone, Debug)]
@@ -21,11 +34,19 @@ pub struct Peer {
     last_seen_ns: u64,
     last_sent_ns: u64,
     hybrid_seen: bool,
+    grant: Grant,
 }
 
 impl Peer {
-    pub(super) fn new(paired: &Paired, name: &str, now_s: u64, hybrid_before: bool) -> Self {
+    pub(super) fn new(
+        paired: &Paired,
+        name: &str,
+        now_s: u64,
+        hybrid_before: bool,
+        grant: Grant,
+    ) -> Self {
         Self {
+            grant,
             device: paired.peer(),
             name: name.into(),
             pair_key: paired.pair_key().clone(),
@@ -95,6 +116,12 @@ impl Peer {
         self.hybrid_seen
     }
 
+    /// Whether it may send to this device.
+    #[must_use]
+    pub const fn grant(&self) -> Grant {
+        self.grant
+    }
+
     /// The weakest suite this pair accepts.
     #[must_use]
     pub const fn minimum(&self) -> Minimum {
@@ -117,6 +144,10 @@ impl Peer {
         Self { hybrid_seen: self.hybrid_seen || suite.is_hybrid(), ..self.clone() }
     }
 
+    pub(super) fn granted(&self, grant: Grant) -> Self {
+        Self { grant, ..self.clone() }
+    }
+
     pub(super) fn to_record(&self, version: u32) -> PeerRecord {
         PeerRecord {
             version,
@@ -126,11 +157,18 @@ impl Peer {
             verified: match self.verified {
                 Verified::Sas => VerifiedRecord::Sas,
                 Verified::Camera => VerifiedRecord::Camera,
+                Verified::Spoken => VerifiedRecord::Spoken,
             },
             verified_at_s: self.verified_at_s,
             last_seen_ns: self.last_seen_ns,
             last_sent_ns: self.last_sent_ns,
             hybrid_seen: self.hybrid_seen,
+            grant: match self.grant {
+                Grant::Wanted => GrantRecord::Wanted,
+                Grant::Given => GrantRecord::Given,
+                Grant::Withdrawn => GrantRecord::Withdrawn,
+                Grant::None => GrantRecord::None,
+            },
         }
     }
 
@@ -143,11 +181,18 @@ impl Peer {
             verified: match record.verified {
                 VerifiedRecord::Sas => Verified::Sas,
                 VerifiedRecord::Camera => Verified::Camera,
+                VerifiedRecord::Spoken => Verified::Spoken,
             },
             verified_at_s: record.verified_at_s,
             last_seen_ns: record.last_seen_ns,
             last_sent_ns: record.last_sent_ns,
             hybrid_seen: record.hybrid_seen,
+            grant: match record.grant {
+                GrantRecord::Wanted => Grant::Wanted,
+                GrantRecord::Given => Grant::Given,
+                GrantRecord::Withdrawn => Grant::Withdrawn,
+                GrantRecord::None => Grant::None,
+            },
         })
     }
 }

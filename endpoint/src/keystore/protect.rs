@@ -8,6 +8,7 @@ use super::error::KeystoreError;
 use super::passphrase::{Cost, NoMemory, Passphrase};
 use super::record::is_record;
 use super::sealing::{LockedVault, Opened, Seal, Stage, Vault, VaultError, Wrap};
+use super::unpaired::UNPAIRED;
 use super::{Keystore, PASSPHRASE, PEERS, SUFFIX};
 use crate::identity::Identity;
 
@@ -185,7 +186,10 @@ fn new_wrap(disk: &Disk, passphrase: &Passphrase, cost: Cost) -> Result<Wrap, Ke
 
 /// Writes every file of ours that is in the form before in the form of now. What is no record of ours is left alone.
 fn carry_over(disk: &Disk) -> Result<(), KeystoreError> {
-    for folder in ["", PEERS] {
+    for folder in ["", PEERS, UNPAIRED] {
+        if !disk.exists(Path::new(folder)) {
+            continue;
+        }
         for name in disk.names(Path::new(folder))? {
             if name.starts_with('.') || !name.ends_with(SUFFIX) || name == PASSPHRASE {
                 continue;

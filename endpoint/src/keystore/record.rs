@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use hushwire_wire::id::DeviceId;
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -10,8 +11,10 @@ use zeroize::Zeroizing;
 use super::error::KeystoreError;
 use super::{Peer, Relay, RelayTrust};
 use crate::identity::Identity;
+use crate::pairing::spoken::CodeMark;
 use crate::suite::kdf::sha256;
 use crate::suite::keys::StorageKey;
+use crate::suite::limits::SPOKEN_BURNT_MAX;
 
 /// The format this software writes. It reads all from 1 on.
 const VERSION: u32 = 1;
@@ -26,6 +29,8 @@ impl Record for StorageRecord {}
 impl Record for RelayRecord {}
 impl Record for CountersRecord {}
 impl Record for PeerRecord {}
+impl Record for UnpairedRecord {}
+impl Record for BurntRecord {}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +93,42 @@ pub(super) struct PeerRecord {
     pub(super) last_seen_ns: u64,
     pub(super) last_sent_ns: u64,
     pub(super) hybrid_seen: bool,
+    /// Absent before there were wishes; asking the relay once more does no harm.
+    #[serde(default)]
+    pub(super) grant: GrantRecord,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum GrantRecord {
+    #[default]
+    Wanted,
+    Given,
+    Withdrawn,
+    None,
+}
+
+/// A device that was a peer, whose right to send the relay has not taken back yet.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnpairedRecord {
+    version: u32,
+    device: String,
+}
+
+/// Spoken codes that were tried.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BurntRecord {
+    version: u32,
+    codes: Vec<BurntCodeRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BurntCodeRecord {
+    mark: Hex32,
+    until_s: u64,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -95,6 +136,7 @@ pub(super) struct PeerRecord {
 pub(super) enum VerifiedRecord {
     Sas,
     Camera,
+    Spoken,
 }
 
 /// Only what every version of the format has.
@@ -234,6 +276,32 @@ impl RelayRecord {
 impl CountersRecord {
     pub(super) fn new(failed_confirmations: u64) -> Self {
         Self { version: VERSION, failed_confirmations }
+    }
+}
+
+impl UnpairedRecord {
+    pub(super) fn new(device: &DeviceId) -> Self {
+        Self { version: VERSION, device: device.to_text() }
+    }
+
+    pub(super) fn into_device(self) -> Option<DeviceId> {
+        self.device.parse().ok()
+    }
+}
+
+impl BurntRecord {
+    pub(super) fn new(codes: &[(CodeMark, u64)]) -> Self {
+        let code = |(mark, until_s): &(CodeMark, u64)| BurntCodeRecord {
+            mark: Hex32(Zeroizing::new(*mark.as_bytes())),
+            until_s: *until_s,
+        };
+        Self { version: VERSION, codes: codes.iter().map(code).collect() }
+    }
+
+    pub(super) fn into_codes(self) -> Option<Vec<(CodeMark, u64)>> {
+        let code = |code: BurntCodeRecord| (CodeMark::new(*code.mark.0), code.until_s);
+        let codes: Vec<_> = self.codes.into_iter().map(code).collect();
+        (codes.len() <= SPOKEN_BURNT_MAX).then_some(codes)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod backup;
 mod protect;
+mod wishes;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use super::disk::Disk;
 use super::record::{RecordError, decode, encode};
 use super::*;
+use crate::pairing::spoken::SpokenCode;
 use crate::pairing::{Join, Offer, Qr, Terms, Verified};
 use crate::suite::handshake::{Initiator, Responder, Setup};
 use crate::suite::keys::Psk;
@@ -57,6 +59,10 @@ fn relay_address() -> RelayAddress {
 
 fn peer(number: u8) -> Identity {
     Identity::from_secret(&[number; 32])
+}
+
+fn spoken(text: &str) -> SpokenCode {
+    SpokenCode::from_text(text).expect("a code")
 }
 
 fn mode(path: &Path) -> u32 {
@@ -162,7 +168,15 @@ fn peers_are_renamed_and_forgotten() {
     keystore.add_peer(&paired(&peer(3), Suite::HybridAes), "three", 0).expect("stored");
     for name in ["", "two", "a\nb", "a\u{202e}b", &"x".repeat(65)] {
         let refused = keystore.rename_peer(&three, name);
-        assert!(matches!(refused, Err(KeystoreError::Invalid(_))), "{name:?}");
+        match name {
+            "two" => {
+                let error = refused.map(|_| ()).expect_err("taken");
+                let taken =
+                    matches!(error, KeystoreError::NameTaken { device, .. } if device == two);
+                assert!(taken && error.to_string().contains("hush unpair two"), "{error}");
+            }
+            _ => assert!(matches!(refused, Err(KeystoreError::Invalid(_))), "{name:?}"),
+        }
     }
     keystore.rename_peer(&three, "three").expect("its own name");
     keystore.rename_peer(&three, "drei \"quoted\"").expect("renamed");
@@ -442,6 +456,9 @@ fn changes_fail(
         keystore.record_sent(&two, 99).unwrap_err(),
         keystore.count_failed_confirmation().map(|_| ()).unwrap_err(),
         keystore.set_passphrase(&passphrase, Cost::default()).unwrap_err(),
+        keystore.burn(&spoken("7-apple-river"), 5).map(|_| ()).unwrap_err(),
+        keystore.set_grant(&two, Grant::Given).unwrap_err(),
+        keystore.remove_peer(&two).unwrap_err(),
     ];
     assert_eq!(keystore.protection(), Protection::Permissions);
     let words = keystore.backup_words().to_text();
@@ -460,6 +477,9 @@ fn changes_fail(
             Some(("two", 0))
         );
         assert_eq!(keystore.failed_confirmations(), 0);
+        assert!(!keystore.is_burnt(&spoken("7-apple-river"), 5));
+        assert_eq!(keystore.peer(&two).map(Peer::grant), Some(Grant::Wanted));
+        assert_eq!(keystore.unpaired().count(), 0);
         if again == 0 {
             drop(keystore);
             keystore = Keystore::open(&path).expect("nothing was destroyed");

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use hushwire_wire::code::PairCode;
 use hushwire_wire::id::DeviceId;
 
-use super::{Carrier, PairError, Terms, Unconfirmed, open, seal, setup};
+use super::{Carrier, Medium, PairError, Terms, Unconfirmed, open, seal, setup};
 use crate::identity::Identity;
 use crate::suite::handshake::{AwaitHs2, Initiator, Refused};
 use crate::suite::keys::{CodeKeys, Tag};
@@ -17,7 +17,7 @@ use crate::suite::random::Random;
 pub struct Join;
 
 /// HS1 is on its way; HS2 is due.
-pub struct AwaitAnswer<C: Carrier> {
+pub struct AwaitAnswer<C: Medium> {
     keys: CodeKeys,
     state: Box<AwaitHs2>,
     carrier: PhantomData<C>,
@@ -45,14 +45,26 @@ impl Join {
             return Err(PairError::OwnCode);
         }
         let keys = CodeKeys::derive(&code.secret);
-        let setup = setup(&keys, code.device, terms);
-        let (state, hs1) = Initiator::start(setup, terms.suite, identity, now_ns, 0, random)?;
-        let body = seal(&keys, &hs1, random);
-        Ok((AwaitAnswer { keys, state: Box::new(state), carrier: PhantomData }, body))
+        AwaitAnswer::start(keys, code.device, identity, terms, now_ns, random)
     }
 }
 
-impl<C: Carrier> AwaitAnswer<C> {
+impl<C: Medium> AwaitAnswer<C> {
+    /// Begins under keys that both devices have, however they came to have them.
+    pub(super) fn start(
+        keys: CodeKeys,
+        peer: DeviceId,
+        identity: &Identity,
+        terms: &Terms,
+        now_ns: u64,
+        random: &mut dyn Random,
+    ) -> Result<(Self, Vec<u8>), PairError> {
+        let setup = setup(&keys, peer, terms);
+        let (state, hs1) = Initiator::start(setup, terms.suite, identity, now_ns, 0, random)?;
+        let body = seal(&keys, &hs1, random);
+        Ok((Self { keys, state: Box::new(state), carrier: PhantomData }, body))
+    }
+
     /// The device that made the code.
     #[must_use]
     pub fn peer(&self) -> DeviceId {
@@ -86,7 +98,7 @@ impl<C: Carrier> AwaitAnswer<C> {
     }
 }
 
-impl<C: Carrier> fmt::Debug for AwaitAnswer<C> {
+impl<C: Medium> fmt::Debug for AwaitAnswer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AwaitAnswer({:?}, {:?}, ..)", self.keys.tag(), self.state.peer())
     }

@@ -1,12 +1,11 @@
 //! The device that made the code.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use hushwire_wire::code::{PairCode, RelayAddress, Secret};
 use hushwire_wire::id::DeviceId;
 
-use super::{Carrier, PairError, Terms, Unconfirmed, open, seal, setup};
+use super::{Carrier, Medium, PairError, Terms, Unconfirmed, open, seal, setup};
 use crate::identity::Identity;
 use crate::suite::handshake::{AwaitHs3, Refused, Responder};
 use crate::suite::keys::{CodeKeys, Tag};
@@ -15,17 +14,16 @@ use crate::suite::random::{Random, draw};
 
 /// A code that has been made and waits for a peer. Good for one pairing: the first handshake that
 /// authenticates consumes it.
-pub struct Offer<C: Carrier> {
-    code: PairCode,
+pub struct Offer<C: Medium> {
+    code: C::Code,
     keys: CodeKeys,
     terms: Terms,
     attempts: u32,
     wrong_codes: u32,
-    carrier: PhantomData<C>,
 }
 
 /// HS2 has been sent to somebody who knows the code; HS3 is due.
-pub struct AwaitReveal<C: Carrier> {
+pub struct AwaitReveal<C: Medium> {
     offer: Offer<C>,
     state: Box<AwaitHs3>,
 }
@@ -42,12 +40,19 @@ impl<C: Carrier> Offer<C> {
         let secret = Secret::new(draw(random));
         let keys = CodeKeys::derive(&secret);
         let code = PairCode { relay, device: identity.device_id(), secret };
-        Self { code, keys, terms, attempts: 0, wrong_codes: 0, carrier: PhantomData }
+        Self::under(code, keys, terms)
+    }
+}
+
+impl<C: Medium> Offer<C> {
+    /// Waits for a peer that has these keys.
+    pub(super) const fn under(code: C::Code, keys: CodeKeys, terms: Terms) -> Self {
+        Self { code, keys, terms, attempts: 0, wrong_codes: 0 }
     }
 
-    /// What to show as a link or a QR code.
+    /// What to show, as a link or a QR code, or to say.
     #[must_use]
-    pub const fn code(&self) -> &PairCode {
+    pub const fn code(&self) -> &C::Code {
         &self.code
     }
 
@@ -109,7 +114,7 @@ impl<C: Carrier> Offer<C> {
     }
 }
 
-impl<C: Carrier> AwaitReveal<C> {
+impl<C: Medium> AwaitReveal<C> {
     /// The device that knows the code, not proven yet.
     #[must_use]
     pub fn peer(&self) -> DeviceId {
@@ -144,13 +149,13 @@ impl<C: Carrier> AwaitReveal<C> {
     }
 }
 
-impl<C: Carrier> fmt::Debug for Offer<C> {
+impl<C: Medium> fmt::Debug for Offer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Offer({:?}, attempts {}, ..)", self.keys.tag(), self.attempts)
     }
 }
 
-impl<C: Carrier> fmt::Debug for AwaitReveal<C> {
+impl<C: Medium> fmt::Debug for AwaitReveal<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AwaitReveal({:?}, {:?}, ..)", self.offer.keys.tag(), self.state.peer())
     }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use hushwire_wire::id::DeviceId;
 
-use super::{Carrier, Qr};
+use super::{Carrier, Medium, Qr};
 use crate::suite::Suite;
 use crate::suite::handshake::Established;
 use crate::suite::keys::PairKey;
@@ -36,10 +36,12 @@ pub enum Verified {
     Sas,
     /// A camera read the code from the other device's screen.
     Camera,
+    /// Both devices proved that they know a spoken code.
+    Spoken,
 }
 
 /// The handshake has ended; nobody has compared the SAS yet, so nothing may be stored.
-pub struct Unconfirmed<C: Carrier> {
+pub struct Unconfirmed<C: Medium> {
     peer: DeviceId,
     pair_key: PairKey,
     sas: Sas,
@@ -66,7 +68,7 @@ pub struct Paired {
     verified: Verified,
 }
 
-impl<C: Carrier> Unconfirmed<C> {
+impl<C: Medium> Unconfirmed<C> {
     pub(super) fn new(established: &Established) -> Self {
         Self {
             peer: established.peer(),
@@ -83,33 +85,36 @@ impl<C: Carrier> Unconfirmed<C> {
         self.peer
     }
 
-    /// What people compare.
-    #[must_use]
-    pub const fn sas(&self) -> Sas {
-        self.sas
-    }
-
     /// The suite used.
     #[must_use]
     pub const fn suite(&self) -> Suite {
         self.suite
     }
 
-    /// The user says that the other device shows the same digits. Both users must.
+    /// The user wants this peer. After a link that means: the other device shows the same digits, and both users must
+    /// say so. After a spoken code there is nothing to compare.
     #[must_use]
     pub fn confirm(self) -> Paired {
-        self.verified(Verified::Sas)
+        self.verified(C::CONFIRMED)
+    }
+
+    fn verified(self, verified: Verified) -> Paired {
+        let Self { peer, pair_key, sas, suite, .. } = self;
+        Paired { peer, pair_key, sas, suite, verified }
+    }
+}
+
+impl<C: Carrier> Unconfirmed<C> {
+    /// What people compare.
+    #[must_use]
+    pub const fn sas(&self) -> Sas {
+        self.sas
     }
 
     /// The user says that the other device shows other digits.
     #[must_use]
     pub fn reject(self) -> Rejected {
         Rejected { peer: self.peer }
-    }
-
-    fn verified(self, verified: Verified) -> Paired {
-        let Self { peer, pair_key, sas, suite, .. } = self;
-        Paired { peer, pair_key, sas, suite, verified }
     }
 }
 
@@ -153,7 +158,7 @@ impl Paired {
     }
 }
 
-impl<C: Carrier> fmt::Debug for Unconfirmed<C> {
+impl<C: Medium> fmt::Debug for Unconfirmed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Unconfirmed({:?}, {:?}, ..)", self.peer, self.suite)
     }

@@ -100,6 +100,11 @@ impl CodeKeys {
         Self { psk: *expand(&prk, "hw1 code psk", b""), tag: Tag(tag) }
     }
 
+    /// What two devices agreed on with a spoken code.
+    pub(crate) fn agreed(psk: &[u8; 32], tag: Tag) -> Self {
+        Self { psk: *psk, tag }
+    }
+
     /// The tag for PAIR_OPEN and PAIR_JOIN.
     #[must_use]
     pub const fn tag(&self) -> Tag {

@@ -34,6 +34,19 @@ pub const ACK_RANGES_MAX: usize = 15;
 /// SAS agree by chance.
 pub const OFFER_ATTEMPTS_MAX: u32 = 3;
 
+/// The secret of a spoken code, in words of a list of 2 048: 22 bits.
+pub const SPOKEN_WORDS: usize = 2;
+/// The highest nameplate of a spoken code.
+pub const NAMEPLATE_MAX: u16 = 9_999;
+/// The longest text that is looked at for a spoken code.
+pub const SPOKEN_TEXT_BYTES_MAX: usize = 128;
+/// How long a code that was tried is refused: longer than a relay could keep its other end waiting, and than people
+/// remember it.
+pub const SPOKEN_BURNT_S: u64 = 24 * 60 * 60;
+/// Codes that were tried in that time, on one device. Beyond it spoken codes are refused.
+pub const SPOKEN_BURNT_MAX: usize = 48;
+
+const _: () = assert!(SPOKEN_WORDS * 11 >= 20, "a spoken code has at least 20 random bits");
 const _: () = assert!(FRAMES_RENEW < FRAMES_MAX && FAILED_OPENS_RENEW < FAILED_OPENS_MAX);
 const _: () = assert!(HANDSHAKE_CLASS.body_len() - SEAL_OVERHEAD >= 1_328, "HS1 fits a seal");
 const _: () = assert!(HANDSHAKE_CLASS.body_len() - FRAME_OVERHEAD >= 4 + 1_328, "HS1 fits a frame");

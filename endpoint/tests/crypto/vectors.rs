@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{NOW_NS, Replay, alice, bob, code, pair_key, setup};
+use hushwire::keystore::Keystore;
+use hushwire::pairing::spoken::{S1, S2, SpokenJoin, SpokenOffer};
 use hushwire::pairing::{Join, Link, Offer, Terms};
 use hushwire::suite::Suite;
 use hushwire::suite::frames::{ConnectionSalt, Session};
@@ -216,6 +218,66 @@ fn whole_pairing() {
     vectors.add("sas", format!("{:06}", joined.sas().number()).as_bytes());
     vectors.add("pair_key", joined.confirm().pair_key().as_bytes());
     vectors.check("pairing.hex");
+}
+
+/// S1 to S4, the key that follows, and the seal under it.
+#[test]
+fn spoken_code() {
+    let mut vectors = Vectors::default();
+    vectors.title("annex A.2, spoken code; code is ASCII; random bytes: the nameplate and the words of the code; a scalar");
+    vectors.title("of 64 bytes (little-endian, modulo the group order) and the rest of the body; S3 and S4: the rest of the body");
+    let mut random = Recorded::new("spoken offer", &mut vectors);
+    let offer = SpokenOffer::new(0, Terms::default(), &mut random.replay);
+    random.write("code_random");
+    let code = offer.code().clone();
+    vectors.add("code", code.to_text().as_bytes());
+    vectors.add("tag", code.tag().as_bytes());
+    let place = tempfile::tempdir().expect("a directory");
+    let burn = |name: &str| {
+        let path = place.path().join(name);
+        let mut keystore = Keystore::create(&path, alice()).expect("a keystore");
+        keystore.burn(&code, 0).expect("stored").expect("never tried")
+    };
+    let mut random = Recorded::new("spoken join", &mut vectors);
+    let (joining, s1) = SpokenJoin::start(code.clone(), &mut random.replay);
+    random.write("joiner_random_1");
+    vectors.add("s1_body", &s1);
+    let mut random = Recorded::new("spoken answer", &mut vectors);
+    let s1 = S1::parse(&s1).expect("S1");
+    let (offering, s2) = offer.answer(s1, &burn("offerer"), &mut random.replay);
+    random.write("offerer_random_1");
+    vectors.add("s2_body", &s2);
+    let mut random = Recorded::new("spoken confirm", &mut vectors);
+    let s2 = S2::parse(&s2).expect("S2");
+    let (joining, s3) = joining.answer(s2, &burn("joiner"), &mut random.replay);
+    random.write("joiner_random_2");
+    vectors.add("s3_body", &s3);
+    let mut random = Recorded::new("s4", &mut vectors);
+    let (offer, s4) = offering.on_s3(&s3, &mut random.replay).expect("the same code");
+    random.write("offerer_random_2");
+    vectors.add("s4_body", &s4);
+    let agreed = joining.on_s4(&s4).expect("the same code");
+    vectors.title("from here on annex A.3 under the agreed PSK, the joiner being the initiator; random bytes as in pairing.hex");
+    identities(&mut vectors);
+    let mut random = Recorded::new("join", &mut vectors);
+    let started =
+        agreed.start(bob().device_id(), &alice(), &Terms::default(), NOW_NS, &mut random.replay);
+    let (joining, mut hs1) = started.expect("HS1");
+    random.write("joiner_random_3");
+    vectors.add("hs1_body", &hs1);
+    let mut random = Recorded::new("answer", &mut vectors);
+    let answered = offer.on_hs1(&bob(), alice().device_id(), &mut hs1, &mut random.replay);
+    let (offering, mut hs2) = answered.expect("HS2");
+    random.write("offerer_random_3");
+    vectors.add("hs2_body", &hs2);
+    let mut random = Recorded::new("reveal", &mut vectors);
+    let (joined, mut hs3) = joining.on_hs2(&alice(), &mut hs2, &mut random.replay).expect("HS3");
+    random.write("joiner_random_4");
+    vectors.add("hs3_body", &hs3);
+    let offered = offering.on_hs3(&mut hs3).expect("the end").confirm();
+    assert_eq!(joined.confirm().pair_key(), offered.pair_key());
+    vectors.add("pair_key", offered.pair_key().as_bytes());
+    vectors.check("spoken.hex");
 }
 
 struct Recorded<'v> {

@@ -63,6 +63,10 @@ impl Partner {
         Ok(Self { device, inputs, registered })
     }
 
+    pub(super) const fn device(&self) -> DeviceId {
+        self.device
+    }
+
     pub(super) fn send(&self, body: &[u8]) {
         let shared = &self.registered.shared;
         shared.state.lock().send_pairing(self.device, body.to_vec());

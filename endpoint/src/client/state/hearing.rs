@@ -20,6 +20,9 @@ impl State {
             Input::Nothing => {}
             Input::Body { peer } => self.handle_body(peer, &mut cell[HEADER_LEN..], moment),
             Input::Answer { id, answer } => {
+                if self.wish_answered(id, &answer, moment) {
+                    return Ok(None);
+                }
                 if let Some(asker) = self.answers.remove(&id) {
                     let _gone = asker.send(answer);
                 }
@@ -120,7 +123,7 @@ impl State {
         }
     }
 
-    fn check_stored(&self, stored: Result<(), KeystoreError>) {
+    pub(super) fn check_stored(&self, stored: Result<(), KeystoreError>) {
         if let Err(error) = stored {
             self.tell(Event::KeystoreFailed { why: error.to_string() });
         }

@@ -26,12 +26,21 @@ impl State {
             }
             self.touch(device);
         }
+        let mut expired = Vec::new();
         let Some(link) = &mut self.link else { return Ok(()) };
         while let Some(id) = link.handle_timeout(moment.now)? {
+            expired.push(id);
+        }
+        for id in expired {
+            if self.wish_answered(id, &Answer::None, moment) {
+                continue;
+            }
             if let Some(asker) = self.answers.remove(&id) {
                 let _gone = asker.send(Answer::None);
             }
         }
+        self.turn_wishes(moment);
+        let Some(link) = &mut self.link else { return Ok(()) };
         while out.len() < room && link.poll_cell(moment.now, &mut self.random, out) {}
         while out.len() < room
             && let Some((peer, body)) = self.pairing_out.pop_front()
@@ -103,6 +112,7 @@ impl State {
         self.closing
             && self.dirty.is_empty()
             && self.is_all_stored()
+            && !self.wishes.is_asking()
             && !self.peers.values().any(|peer| peer.conversation.owes(now))
     }
 
@@ -110,6 +120,9 @@ impl State {
     pub(in crate::client) fn next_turn(&self, moment: Moment) -> Option<Instant> {
         let link = self.link.as_ref()?;
         let mut next = link.next_timeout();
+        if let Some(at) = self.wishes.next_at(moment.now) {
+            next = next.min(at);
+        }
         if let Some((at, _)) = self.timers.first() {
             next = next.min(*at);
         }

@@ -273,6 +273,27 @@ mod tests {
         assert_eq!(answer.on_hs3(&hs3).unwrap_err().error, HandshakeError::Commitment);
     }
 
+    /// Behind HS2 he knows both random values, and finds values of his own under which the digits end as he likes:
+    /// about one in ten ends in a 7. None of them is taken, and one that he committed to is all he has.
+    #[test]
+    fn whoever_knows_both_values_cannot_choose_the_digits() {
+        const TRIES: u16 = 1_000;
+        let (mut state, mut answer, hs2) = begun(code());
+        let (honest, first) = state.finish(&alice(), &hs2).expect("HS3");
+        let mut suits = 0;
+        for guess in 0..TRIES {
+            state.r_b[..2].copy_from_slice(&guess.to_le_bytes());
+            let (established, hs3) = state.finish(&alice(), &hs2).expect("HS3");
+            suits += u32::from(established.sas() % 10 == 7);
+            let refused = answer.on_hs3(&hs3).unwrap_err();
+            assert_eq!(refused.error, HandshakeError::Commitment);
+            answer = *refused.state;
+        }
+        assert!((50..200).contains(&suits), "without the commitment he had a choice: {suits}");
+        let bobs = answer.on_hs3(&first).expect("what he committed to");
+        assert_eq!(bobs.sas(), honest.sas());
+    }
+
     #[test]
     fn sessions_reveal_nothing() {
         let (mut state, answer, hs2) = begun(pair_key());

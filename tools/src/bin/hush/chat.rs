@@ -168,6 +168,7 @@ impl Session {
     }
 
     fn tell_event(&self, event: &Event) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is of no interest here")]
         let told = match event {
             Event::Disconnected { why, next_try: Some(wait) } => {
                 format!("no connection ({why}); next try in {:.0} s", wait.as_secs_f32())
@@ -184,12 +185,8 @@ impl Session {
                 "this keystore was restored from a backup: what had not ended may arrive twice"
                     .into()
             }
-            Event::Disconnected { next_try: None, .. }
-            | Event::PeerUp { .. }
-            | Event::PeerDown { .. }
-            | Event::PeerAway { .. }
-            | Event::KeystoreFailed { .. }
-            | Event::Missed { .. } => return,
+            Event::PeerIncompatible { why, .. } => why.to_string(),
+            _ => return,
         };
         note(self.json, &told);
     }

@@ -114,7 +114,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
             code::PERMISSION
         }
-        Error::Code(_) | Error::Label(_) | Error::TooLarge(_) => code::DATA,
+        Error::Code(_) | Error::Label(_) | Error::Spoken(_) | Error::TooLarge(_) => code::DATA,
+        Error::CodeUsed | Error::CodeDestroyed => code::PERMISSION,
         Error::Superseded
         | Error::Expired { .. }
         | Error::Refused { .. }
