@@ -4,6 +4,7 @@
 use crate::conversation::preamble::PreambleReader;
 use crate::identity::Words;
 use crate::keystore;
+use crate::pairing::spoken::{S1, S2, SpokenCode};
 use crate::suite::frame_types::{Frame, FrameWriter, Frames};
 use crate::suite::handshake;
 use crate::transfer::message::{self, ToReceiver, ToSender};
@@ -117,4 +118,30 @@ fn messages<M: message::Message>(mut data: &[u8], encode: impl Fn(&M) -> Vec<u8>
         assert_eq!(written, data[..written.len()], "a message has one encoding");
         data = rest;
     }
+}
+/// Any bytes as what a person typed for a spoken code.
+///
+/// # Panics
+/// Where a code is not read as it was written, or a sentence about one could steer a terminal: a fault of this crate.
+pub fn spoken_code(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match SpokenCode::from_text(text) {
+        Ok(code) => assert_eq!(SpokenCode::from_text(&code.to_text()), Ok(code), "one code"),
+        Err(error) => {
+            assert!(
+                error.to_string().chars().all(hushwire_wire::text::is_plain),
+                "a plain sentence"
+            );
+        }
+    }
+}
+
+/// Any bytes as the front of a body with a message of a spoken code.
+pub fn spoken_message(data: &[u8]) {
+    let mut body = vec![0; crate::suite::limits::HANDSHAKE_CLASS.body_len()];
+    let length = data.len().min(body.len());
+    body[..length].copy_from_slice(&data[..length]);
+    assert!(S1::parse(&body).is_err() || S2::parse(&body).is_err(), "a message is one of the two");
+    // As it is, for lengths that are no cell's.
+    let _refused = (S1::parse(data), S2::parse(data));
 }

@@ -325,7 +325,7 @@ async fn a_new_device_gets_the_name_once_the_old_one_is_gone() {
         in_time(async { tokio::join!(offer.wait(), new.join_spoken(&said)) }).await;
     let (offered, joined) = (offered.expect("met"), joined.expect("met"));
     let error = offered.check_name("second").expect_err("taken");
-    assert!(error.to_string().contains("hush unpair second"), "{error}");
+    assert!(error.to_string().contains("hush unpair \"second\""), "{error}");
     alice.unpair(old.device()).await.expect("removed");
     let (one, other) = tokio::join!(offered.confirm("second"), joined.confirm("alice"));
     one.expect("stored");

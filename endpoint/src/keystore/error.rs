@@ -129,7 +129,7 @@ pub enum KeystoreError {
     /// Another device has this name here.
     #[error(
         "another device is called {name:?} here: choose another name, or remove that one first if this one replaces it \
-         (hush unpair {name})"
+         (hush unpair {name:?})"
     )]
     NameTaken {
         /// The name.

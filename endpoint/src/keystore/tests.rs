@@ -173,7 +173,7 @@ fn peers_are_renamed_and_forgotten() {
                 let error = refused.map(|_| ()).expect_err("taken");
                 let taken =
                     matches!(error, KeystoreError::NameTaken { device, .. } if device == two);
-                assert!(taken && error.to_string().contains("hush unpair two"), "{error}");
+                assert!(taken && error.to_string().contains("hush unpair \"two\""), "{error}");
             }
             _ => assert!(matches!(refused, Err(KeystoreError::Invalid(_))), "{name:?}"),
         }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{alice, code, hs1, hs2};
+use crate::support::{Replay, alice, code, hs1, hs2};
 use hushwire::fuzzing;
 use hushwire::journal::{Durability, Entry, Journal, MessageId};
+use hushwire::pairing::spoken::{SpokenCode, SpokenJoin};
 use hushwire::suite::Suite;
 use hushwire::suite::frame_types::{
     Ack, AckRange, AckRanges, Data, Frame, FrameWriter, Frames, Stream,
@@ -187,4 +188,34 @@ fn words() {
     ];
     let seeds = seeds.map(|(name, bytes)| (name.to_owned(), bytes));
     replay("words", fuzzing::words, &seeds);
+}
+
+#[test]
+fn spoken_code() {
+    let seeds = [
+        ("good", &b"7-apple-river"[..]),
+        ("heard", b" 0042 APPLE, River.\n"),
+        ("unknown", b"7-aple-river"),
+        ("steering", b"7-\x1b[2J-\xe2\x80\xae"),
+        ("many", b"7 a b c d e f g h"),
+        ("number", b"99999999999999999999999"),
+        ("kelvin", "7-\u{212a}-\u{130}".as_bytes()),
+        ("empty", b""),
+    ];
+    let seeds = seeds.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+    replay("spoken-code", fuzzing::spoken_code, &seeds);
+}
+
+#[test]
+fn spoken_message() {
+    let code = SpokenCode::from_text("7-apple-river").expect("a code");
+    let (_, s1) = SpokenJoin::start(code, &mut Replay::new("corpus"));
+    let mut s2 = s1[..35].to_vec();
+    s2[0] = 0x52;
+    let mut no_point = s2.clone();
+    no_point[3..].fill(0xff);
+    let seeds =
+        [("s1", s1[..35].to_vec()), ("s2", s2), ("no-point", no_point), ("short", vec![0x51])];
+    let seeds = seeds.map(|(name, bytes)| (name.to_owned(), bytes));
+    replay("spoken-message", fuzzing::spoken_message, &seeds);
 }

@@ -75,8 +75,12 @@ impl SpokenOffer {
                 Ok(confirmed) => break confirmed,
                 Err(NotConfirmed::Dropped(refused)) => state = *refused.state,
                 Err(NotConfirmed::Destroyed) => {
+                    let error = client.destroyed();
                     partner.send(&spoken::farewell(&mut OsRandom));
-                    return Err(client.destroyed());
+                    // The application may end now; an answer says that the farewell has left. Without one the other end
+                    // waits a little.
+                    let _answered = client.relay_clock().await;
+                    return Err(error);
                 }
             }
         };
