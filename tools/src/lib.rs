@@ -1,5 +1,6 @@
-//! What `hush`, its demo, the tests and the measurements share: a relay in a process of its own, and the
-//! operator's end of its admin socket.
+//! What `hush`, its demo, the tests and the measurements share: a relay in a process of its own, the
+//! operator's end of its admin socket, files over streams, days as people write them.
 
 pub mod admin;
+pub mod days;
 pub mod relay_process;

@@ -531,7 +531,8 @@ fn usage() {
     let place = place();
     let person = Person::new(&place, "x");
     let help = person.succeeds(&["--help"]);
-    for command in ["demo", "init", "enroll", "id", "pair", "peers", "send", "receive"] {
+    let commands = ["demo", "init", "enroll", "id", "pair", "unpair", "peers", "grant", "ungrant"];
+    for command in commands.into_iter().chain(["send", "receive"]) {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
         let help = person.succeeds(&[command, "--help"]);
         assert!(help.contains(&format!("Usage: hush {command}")), "{help}");

@@ -10,7 +10,7 @@ use crate::pipe::Pipe;
 /// Messages and files between your devices, through a relay that cannot read them.
 ///
 /// First time on a device: `hush init`, then `hush enroll INVITE` with the invite your relay's operator
-/// gave you, then `hush pair` on one device and `hush pair LINK` on the other.
+/// gave you, then `hush pair` on one device and `hush pair CODE` on the other.
 ///
 /// To see all of it work on this machine, without any of that: `hush demo`.
 #[derive(Debug, Parser)]
@@ -48,13 +48,31 @@ pub(crate) enum Command {
     },
     /// Print this device's ID.
     Id,
-    /// Pair with another device: without LINK make a link and wait, with LINK follow it.
+    /// Pair with another device: without CODE make a code and wait, with CODE follow it.
     ///
-    /// Both devices then show six digits. They must be the same: compare them before you say yes, because a
+    /// A link: both devices then show six digits. They must be the same: compare them before you say yes, because a
     /// link that was sent over a network may have been read on its way.
+    ///
+    /// A spoken code (--spoken), 7-apple-river: one person says it, the other types it. Good for one try, nothing to
+    /// compare.
     Pair(Pair),
-    /// List the devices that this one is paired with.
+    /// Remove a peer: its key here, and its right to send to this device. Works without the relay too.
+    Unpair {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+    },
+    /// List the devices that this one is paired with: fingerprints, how and when they were verified, who may send.
     Peers,
+    /// Let a peer send to this device, which was paired with --one-way.
+    Grant {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+    },
+    /// Let a peer send to this device no longer. It stays paired.
+    Ungrant {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+    },
     /// Send a file, or standard input, to a peer.
     ///
     /// Ends when the peer has taken everything. A receiver must be running there: `hush receive`.
@@ -96,12 +114,27 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pair {
-    /// The link the other device shows; `-` reads it from standard input.
-    pub(crate) link: Option<String>,
-    /// What to call the other device here; the beginning of its ID where absent.
+    /// The link the other device shows, or the code its user says (7-apple-river, in any case, with spaces or
+    /// hyphens); `-` reads it from standard input.
+    #[arg(num_args = 0.., value_name = "CODE")]
+    pub(crate) code: Vec<String>,
+    /// Make a code that can be said, good for one try.
+    #[arg(long, conflicts_with_all = ["code", "qr", "scanned"])]
+    pub(crate) spoken: bool,
+    /// Write the QR code into this file too, FILE.png or FILE.svg; it is removed when the pairing ends.
+    #[arg(long, value_name = "FILE", conflicts_with = "code")]
+    pub(crate) qr: Option<PathBuf>,
+    /// A camera reads the code off the other device's screen, and nobody compares digits: only where nobody else can have
+    /// seen it. Say it on both devices.
+    #[arg(long)]
+    pub(crate) scanned: bool,
+    /// Do not let the other device send to this one, until `hush grant` does.
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    /// What to call the other device here; where absent its name so far, or the beginning of its ID.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
-    /// Confirm the six digits without asking: only where the link cannot have been read by others.
+    /// Confirm the six digits of a link without asking: only where the link cannot have been read by others.
     #[arg(long)]
     pub(crate) yes: bool,
 }

@@ -4,28 +4,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use hushwire::client::{
-    Client, Event, FileOptions, IncomingTransfer, Message, Options, PairingOptions, PendingPair,
-    Transfer,
-};
-use hushwire::pairing::Link;
+use hushwire::client::{Client, Event, FileOptions, IncomingTransfer, Message, Options, Transfer};
+use hushwire::keystore::Keystore;
+use hushwire::pairing::Fingerprint;
 use hushwire::transfer::{Phase, Progress, Saved};
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::text;
 use indicatif::{MultiProgress, ProgressBar};
-use qrcode::QrCode;
-use qrcode::render::unicode;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::arguments::{Pair, Receive, Send};
+use crate::arguments::{Receive, Send};
 use crate::home::{self, Home};
-use crate::terminal::{Unwelcome, complain, confirm, note, progress, remark, show, text_or_input};
+use crate::terminal::{Unwelcome, complain, note, progress, remark, show, text_or_input};
 
 /// Refusals of a peer before sending to it is given up; the client waits longer after each.
 const REFUSALS_MAX: u32 = 3;
@@ -40,8 +36,9 @@ pub(crate) fn options(name: Option<String>) -> Options {
     }
 }
 
-async fn connect(home: &Home) -> Result<Client> {
-    Ok(Client::connect(home.open()?, options(None)).await?)
+/// Connects with the keys of a keystore that is open.
+pub(crate) async fn connect(keystore: Keystore) -> Result<Client> {
+    Ok(Client::connect(keystore, options(None)).await?)
 }
 
 pub(crate) fn init(home: &Home, json: bool) -> Result<()> {
@@ -61,9 +58,13 @@ pub(crate) fn init(home: &Home, json: bool) -> Result<()> {
 
 pub(crate) fn id(home: &Home, json: bool) -> Result<()> {
     let keystore = home.open()?;
-    let device = keystore.identity().device_id().to_text();
+    let device = keystore.identity().device_id();
     let relay = keystore.relay().map(|relay| relay.address.clone());
-    show(json, &device, &json!({ "device": device, "relay": relay }))
+    let fingerprint = Fingerprint::of(device).to_string();
+    let value = json!({ "device": device.to_text(), "fingerprint": fingerprint, "relay": relay });
+    show(json, &device.to_text(), &value)?;
+    note(json, &format!("to compare with `hush peers` over there: {fingerprint}"));
+    Ok(())
 }
 
 pub(crate) async fn enroll(
@@ -82,77 +83,11 @@ pub(crate) async fn enroll(
     show(json, &text, &json!({ "device": device, "relay": relay }))
 }
 
-pub(crate) async fn pair(home: &Home, pair: Pair, json: bool) -> Result<()> {
-    let link = pair.link.as_deref().map(text_or_input).transpose()?;
-    let client = connect(home).await?;
-    let pending = match &link {
-        Some(link) => client.join_pairing::<Link>(link).await?,
-        None => {
-            let offer = client.offer_pairing::<Link>(PairingOptions::default()).await?;
-            let link = offer.link();
-            let minutes = offer.expires_in().as_secs().div_ceil(60);
-            show(json, &offer_text(&link, minutes), &json!({ "link": link }))?;
-            offer.wait().await?
-        }
-    };
-    let device = settle(pending, &pair, json).await?;
-    client.close().await;
-    let text = format!("paired with {device}");
-    show(json, &text, &json!({ "paired": device.to_text(), "name": name_of(&pair, device) }))
-}
-
-fn offer_text(link: &str, minutes: u64) -> String {
-    let picture = QrCode::new(link.as_bytes())
-        .map(|code| code.render::<unicode::Dense1x2>().quiet_zone(true).build())
-        .unwrap_or_default();
-    format!(
-        "{picture}\nOn the other device, within {minutes} minutes:\n\n  hush pair {link}\n\nShow the link to nobody else. Waiting …"
-    )
-}
-
-/// Both people compare six digits before anything is stored.
-async fn settle(pending: PendingPair<Link>, pair: &Pair, json: bool) -> Result<DeviceId> {
-    let (device, sas) = (pending.peer(), pending.sas());
-    let name = name_of(pair, device);
-    if pair.yes {
-        note(json, &format!("the digits are {sas}"));
-        return Ok(pending.confirm(&name).await?);
-    }
-    let question = format!("The digits are {sas}. Does the other device show the same?");
-    let value = json!({ "device": device.to_text(), "digits": sas.to_string() });
-    if confirm(json, &question, &value).await? {
-        return Ok(pending.confirm(&name).await?);
-    }
-    pending.reject()?;
-    bail!("not paired with {device}: somebody may have stood between the two; make a new link")
-}
-
-/// A keystore takes no peer without a name.
-fn name_of(pair: &Pair, device: DeviceId) -> String {
-    if pair.name.is_empty() { short(device) } else { pair.name.clone() }
-}
-
-pub(crate) fn peers(home: &Home, json: bool) -> Result<()> {
-    let keystore = home.open()?;
-    let mut lines = Vec::new();
-    let mut values = Vec::new();
-    for peer in keystore.peers() {
-        let name = text::plain(peer.name(), usize::MAX);
-        lines.push(format!("{}  {name}", peer.device()));
-        values.push(json!({ "device": peer.device().to_text(), "name": name }));
-    }
-    let text = match lines.is_empty() {
-        true => "no peers yet: `hush pair` adds one".to_owned(),
-        false => lines.join("\n"),
-    };
-    show(json, &text, &json!({ "peers": values }))
-}
-
 pub(crate) async fn send(home: &Home, send: &Send, json: bool) -> Result<()> {
     let keystore = home.open()?;
     let peer = home::peer(&keystore, &send.peer)?;
     if let Some(message) = &send.message {
-        let client = Client::connect(keystore, options(None)).await?;
+        let client = connect(keystore).await?;
         let receipt = while_welcome(&client, peer, json, async {
             Ok(client.send(peer, message.as_bytes()).await?)
         });
@@ -162,7 +97,7 @@ pub(crate) async fn send(home: &Home, send: &Send, json: bool) -> Result<()> {
     }
     let path = send.file.as_deref().unwrap_or(Path::new("-"));
     let content = Content::open(path).await?;
-    let client = Client::connect(keystore, options(None)).await?;
+    let client = connect(keystore).await?;
     let name = content.name(path);
     let mut transfer = content.begin(&client, peer, &name).await?;
     let mut states = transfer.progress();
@@ -295,7 +230,7 @@ pub(crate) async fn receive(home: &Home, receive: &Receive, json: bool) -> Resul
     if !receive.output.is_dir() {
         bail!("{} is no directory: name one with --output", receive.output.display());
     }
-    let client = connect(home).await?;
+    let client = connect(home.open()?).await?;
     note(json, "receiving; Ctrl-C ends it");
     // Around the transfers too: a peer that begins one and says nothing more must not outlast a Ctrl-C.
     tokio::select! {

@@ -6,17 +6,23 @@ mod commands;
 mod demo;
 mod home;
 mod keys;
+mod pairing;
 mod pipe;
+mod qr;
 mod record;
 mod secret;
 mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use arguments::{Arguments, Command};
+
+/// Time for the disk at the end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,7 +45,7 @@ fn main() -> ExitCode {
 /// One thread for everything: the work of a device is waiting.
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let Arguments { keystore, passphrase_file, json, command } = arguments;
         let home = || home::Home::new(keystore, passphrase_file);
         match command {
@@ -49,8 +55,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 commands::enroll(&home()?, &invite, name, json).await
             }
             Command::Id => commands::id(&home()?, json),
-            Command::Pair(pair) => commands::pair(&home()?, pair, json).await,
-            Command::Peers => commands::peers(&home()?, json),
+            Command::Pair(pair) => pairing::pair(&home()?, pair, json).await,
+            Command::Unpair { peer } => pairing::unpair(&home()?, &peer, json).await,
+            Command::Peers => pairing::peers(&home()?, json),
+            Command::Grant { peer } => pairing::grant(&home()?, &peer, true, json).await,
+            Command::Ungrant { peer } => pairing::grant(&home()?, &peer, false, json).await,
             Command::Send(send) => commands::send(&home()?, &send, json).await,
             Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
             Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,
@@ -59,5 +68,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Backup(backup) => keys::backup(&home()?, &backup, json),
             Command::Restore(restore) => keys::restore(&home()?, &restore, json),
         }
-    })
+    });
+    // What is being written is finished; a question that somebody was asked is not waited for.
+    runtime.shutdown_timeout(LAST_WRITES);
+    outcome
 }

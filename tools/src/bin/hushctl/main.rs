@@ -1,7 +1,6 @@
 //! `hushctl`: what an operator asks of a running relay, over its admin socket.
 
 mod arguments;
-mod days;
 mod failure;
 mod line;
 mod show;

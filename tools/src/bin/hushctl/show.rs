@@ -5,8 +5,8 @@ use std::io::Write;
 use hushwire_relay::control::admin::{Device, Status};
 use serde::Serialize;
 
-use crate::days::date;
 use crate::failure::Failure;
+use hushwire_tools::days::date;
 
 /// One object on one line.
 pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! Days as people write them.
 
 /// `2026-03-01` from days since 1970-01-01, in the proleptic Gregorian calendar.
-pub(crate) fn date(days_since_1970: u32) -> String {
+#[must_use]
+pub fn date(days_since_1970: u32) -> String {
     // Eras of 400 years that begin on a 1 March, so that the leap day is the last of its year
     // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
     let days = u64::from(days_since_1970) + 719_468;
