@@ -210,7 +210,7 @@ fn what_was_recorded_before_a_restart_is_refused_after_it() {
         // Then a whole session.
         world.mute[1] = false;
         world.recorded = Some(Default::default());
-        world.run(LONG, |world| world.ends[1].conversation.has_message());
+        world.run(LONG, |world| world.take(1).is_some());
         message(&mut world, 1, LONG);
         let recorded = world.recorded.take().expect("recorded");
         world.cut(0);
