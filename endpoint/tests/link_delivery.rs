@@ -105,7 +105,7 @@ fn kills_at_any_moment_lose_and_repeat_nothing() {
                 logs.ended.iter().filter(|ended| ended.outcome == Outcome::Delivered).count();
             assert_eq!(delivered as u64, COUNT, "seed {seed}: one end each");
         }
-        assert_eq!(kills, 0, "seed {seed}: it was killed enough");
+        assert!(kills <= 10, "seed {seed}: it was killed enough");
     }
 }
 
