@@ -28,6 +28,7 @@ mod delivery;
 mod event;
 mod flight;
 mod inbox;
+mod inspecting;
 mod outbox;
 mod reading;
 mod receiving;
@@ -53,6 +54,7 @@ use streams::Streams;
 
 pub use delivery::{Incoming, OutboxLimits};
 pub use event::{Event, PushError, StreamRead, Transmit};
+pub(crate) use inspecting::inspect;
 pub use outbox::PendingSend;
 pub use streams::{Refusal, StreamError, StreamId};
 

@@ -145,3 +145,20 @@ pub fn spoken_message(data: &[u8]) {
     // As it is, for lengths that are no cell's.
     let _refused = (S1::parse(data), S2::parse(data));
 }
+
+/// Any bytes as what happens to a conversation behind the encryption: the peer's frames, the application's calls, time,
+/// the disk and restarts.
+///
+/// # Panics
+/// Where a limit does not hold or what is written is no frames: a fault of this crate.
+pub fn conversation(data: &[u8]) {
+    crate::conversation::inspect(data);
+}
+
+/// Any bytes as what a relay does to the messages of a handshake between two honest devices: order, copies, changes.
+///
+/// # Panics
+/// Where both ends finish with different keys, or a message that was changed is taken: a fault of this crate.
+pub fn handshake_states(data: &[u8]) {
+    handshake::inspect_states(data);
+}

@@ -379,4 +379,15 @@ impl Inbox {
         let _full = run.and_then(|run| ranges.push(run));
         ranges
     }
+
+    /// Every limit holds: for fuzzing.
+    pub(super) fn check(&self, bytes_max: usize, messages_max: usize, gaps_max: usize) {
+        let held: usize = self.entries.values().map(Entry::length).sum();
+        assert_eq!(held, self.held_bytes, "bytes are counted");
+        assert!(held <= bytes_max, "bytes are bounded");
+        assert!(self.entries.len() <= messages_max, "messages are bounded");
+        assert!(self.gaps.len() <= gaps_max, "gaps are bounded");
+        assert!(self.stored <= self.cursor && self.cursor <= self.hand, "the order of cursors");
+        assert!(self.refusals_due.len() <= messages_max, "refusals are bounded");
+    }
 }

@@ -59,7 +59,7 @@ impl Conversation {
         self.news();
     }
 
-    fn on_frames(
+    pub(super) fn on_frames(
         &mut self,
         frames: &[u8],
         size: u64,
@@ -219,7 +219,7 @@ impl Conversation {
         }
     }
 
-    fn on_fresh(&mut self, role: Role) {
+    pub(super) fn on_fresh(&mut self, role: Role) {
         let over = self.streams.on_fresh(role);
         self.events.extend(over.into_iter().map(Event::StreamChanged));
         self.flight = Flight::new();

@@ -132,7 +132,7 @@ impl Conversation {
     }
 
     /// Writes what the peer must know; it rides along with data for nothing.
-    fn write_told(&mut self, writer: &mut FrameWriter<'_>, handshake: Option<Vec<u8>>) {
+    pub(super) fn write_told(&mut self, writer: &mut FrameWriter<'_>, handshake: Option<Vec<u8>>) {
         if let Some(message) = handshake {
             let _fits_class_3 = writer.push(&Frame::Handshake { message: &message });
         }
@@ -159,7 +159,7 @@ impl Conversation {
     }
 
     /// Writes messages and streams, in turn first. Returns the content's length that padding asks for; 0 for none.
-    fn write_data(
+    pub(super) fn write_data(
         &mut self,
         writer: &mut FrameWriter<'_>,
         items: &mut Vec<Item>,

@@ -13,6 +13,7 @@
 
 mod error;
 mod initiator;
+mod inspecting;
 mod message;
 mod responder;
 mod schedule;
@@ -29,6 +30,7 @@ pub use responder::{AwaitHs3, Responder};
 pub use schedule::SessionKeys;
 pub use versions::Incompatible;
 
+pub(crate) use inspecting::inspect_states;
 pub(crate) use message::inspect;
 pub(crate) use schedule::DirectionKeys;
 pub(crate) use versions::{VERSIONS, answer as versions_answer};

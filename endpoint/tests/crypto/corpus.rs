@@ -219,3 +219,99 @@ fn spoken_message() {
     let seeds = seeds.map(|(name, bytes)| (name.to_owned(), bytes));
     replay("spoken-message", fuzzing::spoken_message, &seeds);
 }
+
+/// Frames behind the encryption, each as a step, with what an application may do in between.
+fn conversations() -> Vec<(String, Vec<u8>)> {
+    let open =
+        Frame::Open { slot: 1, conversation: [0; 16], incarnation: 2, first_held: 0, next: 9 };
+    let data = |sequence, offset, total, bytes: &'static [u8]| {
+        Frame::Data(Data { slot: 1, sequence, offset, total, expiry_s: None, bytes })
+    };
+    let stream =
+        |offset, fin, bytes: &'static [u8]| Frame::Stream(Stream { stream: 2, offset, fin, bytes });
+    let mut ranges = AckRanges::default();
+    ranges.push(AckRange { from_next: 1, count: 1 }).expect("one range");
+    let feed = |frames: &[Frame<'_>]| {
+        let mut step = Vec::new();
+        for frame in frames {
+            let length = frame.encoded_len();
+            let mut bytes = vec![0; length];
+            FrameWriter::new(&mut bytes).push(frame).expect("its own length");
+            step.extend(bytes);
+        }
+        step.resize(step.len().next_multiple_of(2), 0);
+        // The length comes first and counts as a part of what is fed: a PADDING of its own value follows it.
+        [vec![0, (step.len() / 2) as u8], step].concat()
+    };
+    let table: [(&str, Vec<Vec<u8>>); 5] = [
+        (
+            "messages",
+            vec![feed(&[open.clone(), data(0, 0, 2, b"hi")]), vec![6, 7, 3, 9, 11, 7, 10, 200]],
+        ),
+        (
+            "pieces-and-gaps",
+            vec![
+                feed(&[open.clone(), data(1, 2, 4, b"lo"), data(1, 0, 4, b"he")]),
+                feed(&[Frame::Gap { slot: 1, from: 0, to: 1 }]),
+                vec![6, 7, 1, 9, 11, 7],
+            ],
+        ),
+        (
+            "sent",
+            vec![
+                vec![5, 3, 5, 9, 5, 1, 9, 11, 7, 11, 7],
+                feed(&[Frame::Ack(Ack { slot: 1, next: 1, ranges })]),
+                feed(&[Frame::Reject { slot: 1, sequence: 1, reason: 3 }]),
+                vec![9, 12, 7, 10, 255, 14, 0, 15, 1, 9, 11, 7],
+            ],
+        ),
+        (
+            "streams",
+            vec![
+                feed(&[stream(0, false, b"abc"), stream(3, true, b"d")]),
+                vec![13, 1, 13, 3, 13, 0, 13, 2, 11, 7, 13, 4, 11, 7],
+                feed(&[Frame::Window { stream: 1, limit: 2_000_000 }]),
+                feed(&[Frame::Reset { reason: 1, stream: 2 }]),
+            ],
+        ),
+        ("restarts", vec![feed(&[open, data(0, 0, 1, b"x")]), vec![6, 15, 1, 15, 0, 9, 11, 7]]),
+    ];
+    table.into_iter().map(|(name, steps)| (name.to_owned(), steps.concat())).collect()
+}
+
+#[test]
+fn conversation() {
+    let seeds = conversations();
+    replay("conversation", fuzzing::conversation, &seeds);
+    // Steps of the seeds in other orders, with bytes changed.
+    let mut dice = 1_u64;
+    let mut roll = |bound: usize| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) as usize % bound
+    };
+    for _ in 0..3_000 {
+        let mut input = Vec::new();
+        for _ in 0..1 + roll(6) {
+            let (_, seed) = &seeds[roll(seeds.len())];
+            let from = roll(seed.len());
+            input.extend_from_slice(&seed[if roll(3) == 0 { from } else { 0 }..]);
+        }
+        for _ in 0..roll(4) {
+            let at = roll(input.len());
+            input[at] = roll(256) as u8;
+        }
+        fuzzing::conversation(&input);
+    }
+}
+
+#[test]
+fn handshake_states() {
+    let table: [(&str, &[u8]); 4] = [
+        ("honest", &[0, 0, 0, 0, 1, 0, 0, 0, 3, 1, 0, 0, 5, 2, 0, 0]),
+        ("replayed", &[0, 0, 0, 0, 1, 0, 0, 0, 3, 1, 0, 0, 1, 0, 0, 0, 5, 2, 0, 0, 5, 2, 0, 0]),
+        ("changed", &[0, 0, 0, 0, 1, 0, 1, 9, 1, 0, 0, 0, 3, 1, 4, 200, 3, 1, 0, 0, 5, 2, 8, 3]),
+        ("begun-again", &[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 3, 2, 0, 0, 5, 3, 0, 0]),
+    ];
+    let seeds = table.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+    replay("handshake-states", fuzzing::handshake_states, &seeds);
+}
