@@ -71,7 +71,7 @@ pub(crate) fn compare(
     let mut contenders = vec![Contender::new("floor", Server::floor(plan.server_cpu)?)?];
     if !plan.floor_only {
         let home = Home::new(devices)?;
-        let server = Server::relay(plan.server_cpu, relay_binary, home, interrupt)?;
+        let server = Server::relay(&[plan.server_cpu], relay_binary, home, interrupt)?;
         let relay = Contender::new("relay", server)?;
         let admin = relay.server.admin_socket().context("a relay without an admin socket")?;
         eprintln!("enrolling {devices} devices");

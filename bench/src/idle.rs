@@ -101,7 +101,7 @@ fn enrolled(
     binary: Option<&Path>,
     interrupt: &Interrupt,
 ) -> Result<Server> {
-    let start = |home| Server::relay(plan.server_cpu, binary, home, interrupt);
+    let start = |home| Server::relay(&[plan.server_cpu], binary, home, interrupt);
     let server = start(Home::new(plan.connections)?)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     eprintln!("enrolling {} devices", plan.connections);

@@ -54,6 +54,18 @@ pub(crate) const STOPPED_MAX: Duration = Duration::from_secs(20);
 pub(crate) const QUEUE_MAX: Duration = Duration::from_secs(20);
 /// Longest line of the reader's process and to it, bytes.
 pub(crate) const READER_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Longest line of a device's process and to it, bytes.
+pub(crate) const END_LINE_BYTES_MAX: usize = 64 * 1024;
+/// How long a device may take for anything it is asked, a transfer included.
+pub(crate) const END_ANSWER_MAX: Duration = Duration::from_secs(900);
+/// Bytes of one transfer.
+pub(crate) const TRANSFER_BYTES_MAX: u64 = 64 << 30;
+/// Bytes that a device reads from a file or a stream at once.
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+/// Round trips of one measurement.
+pub(crate) const ROUND_TRIPS_MAX: u64 = 1_000_000;
+/// Bytes of a message that goes there and back.
+pub(crate) const MESSAGE_BYTES_MAX: i64 = 1 << 20;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 

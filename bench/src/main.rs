@@ -3,6 +3,7 @@
 mod admin;
 mod clock;
 mod compare;
+mod ends;
 mod floor;
 mod idle;
 mod interrupt;
@@ -13,9 +14,11 @@ mod points;
 mod procfs;
 mod relay_child;
 mod report;
+mod round_trip;
 mod server;
 mod statistics;
 mod stopped_reader;
+mod transfer;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -23,14 +26,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_uring::sockets::SocketBuffers;
 
 use floor::FlushPolicy;
 use interrupt::Interrupt;
-use limits::{PACE_MAX, PAIRS_MAX, ROUNDS_MAX, SENDERS_MAX, STOPPED_MAX};
+use limits::{
+    MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX, STOPPED_MAX,
+    TRANSFER_BYTES_MAX,
+};
 use load::{Connector, Fleet, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
@@ -101,6 +107,21 @@ enum Command {
     /// The bars: the throughput of other pairs on the same shard changes by less than 10 %, the queue of
     /// the stopped recipient stays within its bound, and whoever sends to it hears `busy`.
     StoppedReader(StoppedReaderArgs),
+    /// Sends a large file from device to device through a relay, against `openssl s_client` and `s_server` piping
+    /// the same file.
+    ///
+    /// The relay and the two devices are three processes on the same processors; OpenSSL's two are on the same ones.
+    /// What arrived is compared with what was sent, of both. The bar: half of OpenSSL's throughput, though three
+    /// times as much is encrypted on the way.
+    Transfer(TransferArgs),
+    /// Sends small messages to a peer and back, one at a time, against a bare TCP echo between the same two processes.
+    ///
+    /// With --with-transfer also beside a stream to the same peer that takes all it can get. The bar: that makes
+    /// their p99 at most twice as long.
+    RoundTrip(RoundTripArgs),
+    /// Is a device. For internal use.
+    #[command(hide = true)]
+    Device,
     /// Is the recipient that is stopped. For internal use.
     #[command(hide = true)]
     Reader {
@@ -113,11 +134,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Becomes another program on one processor, in a session of its own. For internal use.
+    /// Becomes another program on these processors, in a session of its own. For internal use.
     #[command(hide = true)]
     Pinned {
-        #[arg(long)]
-        cpu: usize,
+        #[arg(long, value_delimiter = ',', required = true)]
+        cpu: Vec<usize>,
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },
@@ -236,6 +257,55 @@ struct StoppedReaderArgs {
 }
 
 #[derive(Debug, Args)]
+struct TransferArgs {
+    /// Size of the file, such as 1GiB or 64MiB.
+    #[arg(long, default_value = "1GiB", value_parser = size)]
+    bytes: u64,
+    /// Rounds: how often either is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Directory of the file and of what arrives; one in memory leaves the disk out. Default: temporary files.
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// Without OpenSSL.
+    #[arg(long)]
+    alone: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+struct RoundTripArgs {
+    /// Round trips of one measurement.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=ROUND_TRIPS_MAX))]
+    messages: u64,
+    /// Bytes of a message.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=MESSAGE_BYTES_MAX))]
+    bytes: u32,
+    /// Rounds: how often each is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Also beside a stream to the same peer.
+    #[arg(long)]
+    with_transfer: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// Processors of all processes, comma-separated.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
+    cpus: Vec<usize>,
+    /// A `hushwired` to measure instead of the relay in this program.
+    #[arg(long, value_name = "PATH")]
+    relay_binary: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct MachineArgs {
     /// Processor of the servers.
     #[arg(long, default_value_t = 0)]
@@ -269,13 +339,16 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
         Command::StoppedReader(arguments) => run_stopped_reader(&arguments),
+        Command::Transfer(arguments) => run_transfer(&arguments),
+        Command::RoundTrip(arguments) => run_round_trip(&arguments),
+        Command::Device => ends::serve(),
         Command::Reader { connect } => stopped_reader::serve(connect),
         Command::Relay { arguments } => {
             let name = OsString::from("hushwired");
             return hushwire_relay::daemon::main(std::iter::once(name).chain(arguments));
         }
         Command::Pinned { cpu, program } => {
-            pinned::become_program(cpu, &program[0], &program[1..]).map(|never| match never {})
+            pinned::become_program(&cpu, &program[0], &program[1..]).map(|never| match never {})
         }
     };
     match outcome {
@@ -380,6 +453,49 @@ fn run_stopped_reader(arguments: &StoppedReaderArgs) -> Result<()> {
         load_cpu: machine.load_cpu,
     };
     stopped_reader::measure(plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
+}
+
+fn run_transfer(arguments: &TransferArgs) -> Result<()> {
+    let interrupt = Interrupt::watch()?;
+    let place = &arguments.place;
+    let plan = transfer::Plan {
+        bytes: arguments.bytes,
+        rounds: usize::from(arguments.rounds),
+        cpus: place.cpus.clone(),
+        directory: arguments.directory.clone(),
+        alone: arguments.alone,
+    };
+    transfer::measure(&plan, place.relay_binary.as_deref(), place.json, &interrupt)
+}
+
+fn run_round_trip(arguments: &RoundTripArgs) -> Result<()> {
+    let interrupt = Interrupt::watch()?;
+    let place = &arguments.place;
+    let plan = round_trip::Plan {
+        messages: arguments.messages,
+        bytes: arguments.bytes as usize,
+        rounds: usize::from(arguments.rounds),
+        with_transfer: arguments.with_transfer,
+        cpus: place.cpus.clone(),
+    };
+    round_trip::measure(&plan, place.relay_binary.as_deref(), place.json, &interrupt)
+}
+
+/// A number of bytes with an optional KiB, MiB or GiB behind it.
+fn size(text: &str) -> Result<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => bail!("write a size as 1GiB, 64MiB, 100KiB or a number of bytes"),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes
+        .filter(|bytes| (1..=TRANSFER_BYTES_MAX).contains(bytes))
+        .with_context(|| format!("choose 1 byte to {} GiB", TRANSFER_BYTES_MAX >> 30))
 }
 
 /// A time of 0 to 1 000 seconds.

@@ -44,6 +44,33 @@ fn parse_resident(text: &str) -> Option<Resident> {
     Some(Resident { all_bytes: bytes("Rss:")?, anonymous_bytes: bytes("Anonymous:")? })
 }
 
+/// The most memory of a process that was ever resident at once, bytes.
+pub(crate) fn resident_peak_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path} failed"))?;
+    parse_peak(&text).with_context(|| format!("{path} has no VmHWM"))
+}
+
+fn parse_peak(status: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(first_number(rest)? * 1024)
+}
+
+/// Whether somebody listens on this port of 127.0.0.1.
+pub(crate) fn listens(port: u16) -> Result<bool> {
+    let text = fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp failed")?;
+    Ok(has_listener(&text, port))
+}
+
+fn has_listener(table: &str, port: u16) -> bool {
+    // Local address in network order, printed as a number of this machine; state 0A is LISTEN.
+    let address = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
+    table.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        fields.nth(1) == Some(&address) && fields.nth(1) == Some("0A")
+    })
+}
+
 fn first_number(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -66,11 +93,31 @@ mod tests {
     }
 
     #[test]
+    fn a_peak_is_read_by_its_name() {
+        let check = |text: &str, expect| assert_eq!(parse_peak(text), expect, "{text:?}");
+        check("Name:\tx\nVmHWM:\t    12 kB\nVmRSS:\t 7 kB\n", Some(12_288));
+        check("VmRSS:\t 7 kB\n", None);
+        check("VmHWM:\t\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_port() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(port).unwrap());
+        let connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(!listens(connection.local_addr().unwrap().port()).unwrap());
+        assert!(!has_listener("", port));
+    }
+
+    #[test]
     fn this_process_has_used_time_and_memory() {
         let pid = std::process::id();
         assert!(cpu_ns(pid).unwrap() > 0);
         let resident = resident(pid).unwrap();
         assert!(resident.anonymous_bytes > 0 && resident.anonymous_bytes <= resident.all_bytes);
+        assert!(resident_peak_bytes(pid).unwrap() >= resident.anonymous_bytes);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Home {
     fn text(&self, data: &Path, devices: usize) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
-        writeln!(text, "[relay]\npublic_address = \"localhost:4433\"")?;
+        writeln!(text, "[relay]")?;
         writeln!(text, "data_dir = {:?}\nshards = 1", data.display().to_string())?;
         writeln!(text, "[control]\nlisten = \"127.0.0.1:0\"")?;
         writeln!(text, "admin_socket = {:?}", self.admin_socket().display().to_string())?;

@@ -29,7 +29,8 @@ impl Server {
     pub(crate) fn floor(cpu: usize) -> Result<Self> {
         let this = std::env::current_exe().context("this program cannot find itself")?;
         let arguments = [OsString::from("floor"), "--listen".into(), "127.0.0.1:0".into()];
-        let mut child = spawn(cpu, &this, &arguments, Stdio::piped(), &[])?;
+        let pipes = Pipes { output: Stdio::piped(), ..Pipes::none() };
+        let mut child = spawn(&[cpu], &this, &arguments, pipes, &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
         let mut server = Self { child, address: NOWHERE, home: None };
         let mut line = String::new();
@@ -40,9 +41,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a relay on processor `cpu` with the files of `home`: `binary`, or the one in this program.
+    /// Starts a relay on processors `cpus` with the files of `home`: `binary`, or the one in this program.
     pub(crate) fn relay(
-        cpu: usize,
+        cpus: &[usize],
         binary: Option<&Path>,
         home: Home,
         interrupt: &Interrupt,
@@ -54,7 +55,7 @@ impl Server {
         arguments.extend([OsString::from("--config"), home.configuration().into()]);
         let notify = home.notify_socket();
         let environment = [("NOTIFY_SOCKET", notify.as_path())];
-        let child = spawn(cpu, &program, &arguments, Stdio::null(), &environment)?;
+        let child = spawn(cpus, &program, &arguments, Pipes::none(), &environment)?;
         let mut server = Self { child, address: NOWHERE, home: None };
         home.wait_until_ready(&mut server.child, interrupt)?;
         let status = Admin::open(&home.admin_socket())?.status()?;
@@ -98,19 +99,35 @@ impl Drop for Server {
     }
 }
 
-/// Starts `program` on processor `cpu`, in a session of its own, under the same process ID as the
+/// What a child reads and writes.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) input: Stdio,
+    pub(crate) output: Stdio,
+    pub(crate) errors: Stdio,
+}
+
+impl Pipes {
+    /// It reads nothing, and only its complaints are seen.
+    pub(crate) fn none() -> Self {
+        Self { input: Stdio::null(), output: Stdio::null(), errors: Stdio::inherit() }
+    }
+}
+
+/// Starts `program` on processors `cpus`, in a session of its own, under the same process ID as the
 /// child that is returned.
-fn spawn(
-    cpu: usize,
+pub(crate) fn spawn(
+    cpus: &[usize],
     program: &Path,
     arguments: &[OsString],
-    output: Stdio,
+    pipes: Pipes,
     environment: &[(&str, &Path)],
 ) -> Result<Child> {
     let this = std::env::current_exe().context("this program cannot find itself")?;
     let mut command = Command::new(this);
-    command.arg("pinned").arg("--cpu").arg(cpu.to_string()).arg("--").arg(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(output);
+    let cpus: Vec<_> = cpus.iter().map(usize::to_string).collect();
+    command.arg("pinned").arg("--cpu").arg(cpus.join(",")).arg("--").arg(program);
+    command.args(arguments).stdin(pipes.input).stdout(pipes.output).stderr(pipes.errors);
     for (name, value) in environment {
         command.env(name, value);
     }

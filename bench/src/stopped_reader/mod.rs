@@ -131,7 +131,7 @@ impl<'a> Bench<'a> {
         let pairs = plan.shape.devices();
         let devices = pairs + plan.senders + 1;
         hushwire_uring::raise_nofile(devices as u64 + 64)?;
-        let server = Server::relay(plan.server_cpu, binary, Home::new(devices)?, interrupt)?;
+        let server = Server::relay(&[plan.server_cpu], binary, Home::new(devices)?, interrupt)?;
         let socket = server.admin_socket().context("a relay without an admin socket")?;
         let connector = Connector::new(server.address())?;
         let fleet = Fleet::generate(pairs)?;

@@ -1,6 +1,7 @@
 //! Tests of the program as a person starts it: whole measurements, small, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod ends;
 mod forwarding;
 mod refusals;
 mod relay;

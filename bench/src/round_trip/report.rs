@@ -1,0 +1,110 @@
+//! What the round trips come to.
+
+use serde_json::{Value, json};
+
+use super::{Kind, Plan, Slice};
+use crate::statistics::{median, spread};
+
+/// The bar: how much a stream to the same peer may add to the slowest hundredth of small messages.
+const BESIDE_BAR: f64 = 2.0;
+
+type Quantile = (&'static str, fn(&Slice) -> u64);
+
+const QUANTILES: [Quantile; 3] =
+    [("p50", |it| it.p50_ns), ("p99", |it| it.p99_ns), ("p99.9", |it| it.p999_ns)];
+
+fn of(slices: &[Slice], kind: Kind, value: fn(&Slice) -> u64) -> Vec<f64> {
+    slices.iter().filter(|it| it.kind == kind).map(|it| value(it) as f64 / 1e3).collect()
+}
+
+/// One kind in another, round by round: the median, the least and the greatest.
+fn ratio(slices: &[Slice], kind: Kind, to: Kind, value: fn(&Slice) -> u64) -> Option<[f64; 3]> {
+    let pairs = of(slices, kind, value).into_iter().zip(of(slices, to, value));
+    let each: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+    let (least, greatest) = spread(&each)?;
+    Some([median(&each)?, least, greatest])
+}
+
+fn stream_mib_per_s(slices: &[Slice]) -> Option<f64> {
+    let beside = slices.iter().filter(|it| it.kind == Kind::Beside);
+    median(&beside.map(|it| it.stream_bytes_per_s / 1_048_576.0).collect::<Vec<_>>())
+}
+
+pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
+    let cpus: Vec<_> = plan.cpus.iter().map(usize::to_string).collect();
+    println!(
+        "{} round trips of {} bytes one at a time, {} rounds; every process on processors {}",
+        plan.messages,
+        plan.bytes,
+        plan.rounds,
+        cpus.join(" and ")
+    );
+    println!("medians of the rounds, microseconds; in brackets the least and the greatest round");
+    println!();
+    println!("{:<18} {:>24} {:>24} {:>24}", "", "p50", "p99", "p99.9");
+    for kind in [Kind::Tcp, Kind::Alone, Kind::Beside] {
+        let columns: Vec<_> = QUANTILES
+            .iter()
+            .filter_map(|(_, value)| {
+                let each = of(slices, kind, *value);
+                let (least, greatest) = spread(&each)?;
+                Some(format!("{:>8.1} ({least:.1}-{greatest:.1})", median(&each)?))
+            })
+            .collect();
+        if let [p50, p99, p999] = &columns[..] {
+            println!("{:<18} {p50:>24} {p99:>24} {p999:>24}", kind.name());
+        }
+    }
+    println!();
+    for (name, value) in &QUANTILES[..2] {
+        if let Some([middle, least, greatest]) = ratio(slices, Kind::Alone, Kind::Tcp, *value) {
+            println!("{name}, messages / TCP echo: {middle:.2} ({least:.2}-{greatest:.2})");
+        }
+    }
+    if let Some([middle, least, greatest]) =
+        ratio(slices, Kind::Beside, Kind::Alone, |it| it.p99_ns)
+    {
+        let verdict = if middle <= BESIDE_BAR { "meets" } else { "MISSES" };
+        println!(
+            "p99, beside a stream / alone: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {BESIDE_BAR}"
+        );
+    }
+    if let Some(rate) = stream_mib_per_s(slices) {
+        println!("the stream beside them: {rate:.0} MiB/s");
+    }
+}
+
+pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
+    let spread_of = |[median, least, greatest]: [f64; 3]| json!({ "median": median, "least": least, "greatest": greatest });
+    let kinds: serde_json::Map<String, Value> =
+        [(Kind::Tcp, "tcp_echo"), (Kind::Alone, "alone"), (Kind::Beside, "beside_stream")]
+            .into_iter()
+            .filter(|(kind, _)| slices.iter().any(|it| it.kind == *kind))
+            .map(|(kind, name)| {
+                let quantiles: serde_json::Map<String, Value> = QUANTILES
+                    .iter()
+                    .filter_map(|(quantile, value)| {
+                        let each = of(slices, kind, *value);
+                        let (least, greatest) = spread(&each)?;
+                        let row = spread_of([median(&each)?, least, greatest]);
+                        Some((format!("{}_us", quantile.replace('.', "")), row))
+                    })
+                    .collect();
+                (name.to_owned(), Value::Object(quantiles))
+            })
+            .collect();
+    let p99 = |it: &Slice| it.p99_ns;
+    let object = json!({
+        "messages": plan.messages,
+        "bytes": plan.bytes,
+        "rounds": plan.rounds,
+        "cpus": plan.cpus,
+        "round_trips": kinds,
+        "p50_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, |it| it.p50_ns).map(spread_of),
+        "p99_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, p99).map(spread_of),
+        "p99_beside_to_alone": ratio(slices, Kind::Beside, Kind::Alone, p99).map(spread_of),
+        "p99_beside_bar": BESIDE_BAR,
+        "stream_mib_per_s": stream_mib_per_s(slices),
+    });
+    println!("{object}");
+}

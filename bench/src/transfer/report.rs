@@ -1,0 +1,150 @@
+//! What the transfers come to.
+
+use serde_json::{Value, json};
+
+use super::{Outcome, Piped, Plan, Transfer};
+use crate::ends::Each;
+use crate::statistics::{median, spread};
+
+/// The bar: the throughput of the whole path in that of OpenSSL's one hop.
+const RATIO_BAR: f64 = 0.5;
+
+const MIB: f64 = 1_048_576.0;
+const GIB: f64 = 1_073_741_824.0;
+
+pub(super) fn mib_per_s(bytes: u64, elapsed_ns: u64) -> f64 {
+    bytes as f64 / MIB / (elapsed_ns as f64 / 1e9)
+}
+
+/// Seconds of processor time for a GiB.
+fn s_per_gib(bytes: u64, cpu_ns: u64) -> f64 {
+    cpu_ns as f64 / 1e9 / (bytes as f64 / GIB)
+}
+
+/// A middle with its spread; not a number of nothing.
+fn row(values: &[f64]) -> [f64; 3] {
+    let (least, greatest) = spread(values).unwrap_or((f64::NAN, f64::NAN));
+    [median(values).unwrap_or(f64::NAN), least, greatest]
+}
+
+/// Hushwire in OpenSSL, round by round, as other work on the machine comes and goes over minutes.
+fn ratios(outcome: &Outcome) -> Vec<f64> {
+    let pairs = outcome.transfers.iter().zip(&outcome.piped);
+    pairs.map(|(ours, theirs)| theirs.elapsed_ns as f64 / ours.elapsed_ns as f64).collect()
+}
+
+fn median_cpu(plan: &Plan, outcome: &Outcome) -> Each<f64> {
+    let of = |which: fn(&Transfer) -> u64| {
+        let each: Vec<_> =
+            outcome.transfers.iter().map(|it| s_per_gib(plan.bytes, which(it))).collect();
+        row(&each)[0]
+    };
+    Each {
+        sender: of(|it| it.cpu_ns.sender),
+        relay: of(|it| it.cpu_ns.relay),
+        receiver: of(|it| it.cpu_ns.receiver),
+    }
+}
+
+fn median_piped(plan: &Plan, outcome: &Outcome, which: fn(&Piped) -> u64) -> f64 {
+    let each: Vec<_> = outcome.piped.iter().map(|it| s_per_gib(plan.bytes, which(it))).collect();
+    row(&each)[0]
+}
+
+fn rates(plan: &Plan, elapsed_ns: impl Iterator<Item = u64>) -> [f64; 3] {
+    row(&elapsed_ns.map(|ns| mib_per_s(plan.bytes, ns)).collect::<Vec<_>>())
+}
+
+pub(super) fn print_table(plan: &Plan, outcome: &Outcome) {
+    let cpus: Vec<_> = plan.cpus.iter().map(usize::to_string).collect();
+    println!(
+        "A file of {:.0} MiB, {} rounds; every process on processors {}; medians",
+        plan.bytes as f64 / MIB,
+        plan.rounds,
+        cpus.join(" and ")
+    );
+    println!();
+    println!(
+        "{:<10} {:>7} {:>15}   {:<26} peak resident MiB",
+        "", "MiB/s", "least-greatest", "processor s/GiB"
+    );
+    let line = |name: &str, [middle, least, greatest]: [f64; 3], cpu: String, peak: String| {
+        let spread = format!("{least:.0}-{greatest:.0}");
+        println!("{name:<10} {middle:>7.0} {spread:>15}   {cpu:<26} {peak}");
+    };
+    if !outcome.piped.is_empty() {
+        let client = median_piped(plan, outcome, |it| it.client_cpu_ns);
+        let server = median_piped(plan, outcome, |it| it.server_cpu_ns);
+        let peak = |which: fn(&Piped) -> u64| {
+            outcome.piped.iter().map(which).max().unwrap_or(0) as f64 / MIB
+        };
+        line(
+            "openssl",
+            rates(plan, outcome.piped.iter().map(|it| it.elapsed_ns)),
+            format!("{client:.2} + {server:.2} = {:.2}", client + server),
+            format!(
+                "{:.1} + {:.1}",
+                peak(|it| it.client_peak_bytes),
+                peak(|it| it.server_peak_bytes)
+            ),
+        );
+    }
+    let Each { sender, relay, receiver } = median_cpu(plan, outcome);
+    let peak = outcome.peak_bytes.map(|peak| peak.map(|bytes| bytes as f64 / MIB));
+    line(
+        "hushwire",
+        rates(plan, outcome.transfers.iter().map(|it| it.elapsed_ns)),
+        format!("{sender:.2} + {relay:.2} + {receiver:.2} = {:.2}", sender + relay + receiver),
+        peak.map_or_else(String::new, |it| {
+            format!("{:.1} + {:.1} + {:.1}", it.sender, it.relay, it.receiver)
+        }),
+    );
+    println!();
+    println!("processor time and memory: client + server; sender + relay + receiver");
+    if !outcome.piped.is_empty() {
+        let [middle, least, greatest] = row(&ratios(outcome));
+        let verdict = if middle >= RATIO_BAR { "meets" } else { "MISSES" };
+        println!(
+            "hushwire / openssl: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {RATIO_BAR}"
+        );
+    }
+}
+
+pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
+    let spread = |[median, least, greatest]: [f64; 3]| json!({ "median": median, "least": least, "greatest": greatest });
+    let each =
+        |it: Each<f64>| json!({ "sender": it.sender, "relay": it.relay, "receiver": it.receiver });
+    let peak = outcome
+        .peak_bytes
+        .map(|it| json!({ "sender": it.sender, "relay": it.relay, "receiver": it.receiver }));
+    let openssl = (!outcome.piped.is_empty()).then(|| {
+        let most = |which: fn(&Piped) -> u64| outcome.piped.iter().map(which).max();
+        json!({
+            "mib_per_s": spread(rates(plan, outcome.piped.iter().map(|it| it.elapsed_ns))),
+            "cpu_s_per_gib": {
+                "client": median_piped(plan, outcome, |it| it.client_cpu_ns),
+                "server": median_piped(plan, outcome, |it| it.server_cpu_ns),
+            },
+            "peak_resident_bytes": {
+                "client": most(|it| it.client_peak_bytes),
+                "server": most(|it| it.server_peak_bytes),
+            },
+        })
+    });
+    let ratio: Value =
+        if outcome.piped.is_empty() { Value::Null } else { spread(row(&ratios(outcome))) };
+    let object = json!({
+        "bytes": plan.bytes,
+        "rounds": plan.rounds,
+        "cpus": plan.cpus,
+        "openssl": openssl,
+        "hushwire": {
+            "mib_per_s": spread(rates(plan, outcome.transfers.iter().map(|it| it.elapsed_ns))),
+            "cpu_s_per_gib": each(median_cpu(plan, outcome)),
+            "peak_resident_bytes": peak,
+        },
+        "ratio": ratio,
+        "ratio_bar": RATIO_BAR,
+    });
+    println!("{object}");
+}
