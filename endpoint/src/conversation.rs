@@ -33,6 +33,7 @@ mod outbox;
 mod reading;
 mod receiving;
 mod sending;
+mod share;
 mod storing;
 mod streams;
 mod timing;
@@ -285,6 +286,18 @@ impl Conversation {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.channel.is_up()
+    }
+
+    /// Until when small messages are exchanged with this peer; streams to others over the same connection should yield.
+    #[must_use]
+    pub const fn messages_until(&self) -> Option<Instant> {
+        self.flight.messages_until()
+    }
+
+    /// Small messages are exchanged until then, if only with other peers over the same connection: streams to this peer
+    /// leave room for them.
+    pub fn yield_until(&mut self, until: Option<Instant>, now: Instant) {
+        self.flight.yield_until(until, now);
     }
 
     /// Whether a handshake is pending: of these a device has at most 64.

@@ -1,5 +1,7 @@
 //! Messages arrive once and in order, streams whole or reported as truncated, whatever the network does.
 
+#[path = "link_conversation/fairness.rs"]
+mod fairness;
 mod link_support;
 
 use std::time::Duration;

@@ -68,6 +68,8 @@ pub(super) struct State {
     timers: BTreeSet<(Instant, DeviceId)>,
     /// Peers whose conversations must be asked now.
     dirty: VecDeque<DeviceId>,
+    /// Small messages are exchanged with some peer until then.
+    messages_until: Option<Instant>,
     /// Peers with messages, in turn.
     ready: VecDeque<DeviceId>,
     routing: routing::Routing,
@@ -141,6 +143,7 @@ impl State {
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             dirty: VecDeque::new(),
+            messages_until: None,
             ready: VecDeque::new(),
             routing: routing::Routing::default(),
             waiters: BTreeMap::new(),

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use hushwire_wire::cell::Class;
 
 use super::limits::{
-    BUSY_MS, FLIGHT_BYTES_MAX, FLIGHT_BYTES_MIN, FLIGHT_BYTES_START, SESSION_WINDOW_BYTES, STALL_MS,
+    BUSY_MS, FLIGHT_BYTES_MAX, FLIGHT_BYTES_MIN, FLIGHT_BYTES_START, MESSAGES_RESERVE_BYTES,
+    SESSION_WINDOW_BYTES, STALL_MS,
 };
+use super::share::Share;
 use crate::link::CellId;
 
 /// A part of a message or stream that a cell carries.
@@ -31,6 +33,7 @@ struct SentCell {
     /// The peer's count once this cell has arrived.
     end: u64,
     bytes: u64,
+    at: Instant,
     items: Vec<Item>,
 }
 
@@ -44,6 +47,8 @@ pub(super) struct Flight {
     /// The peer's count, as far as it has told.
     arrived: u64,
     window: usize,
+    /// What of it streams may fill.
+    share: Share,
     /// Cells up to this one were sent before the window was last halved.
     halved_at: CellId,
     stall_at: Option<Instant>,
@@ -60,6 +65,7 @@ impl Flight {
             ever: 0,
             arrived: 0,
             window: FLIGHT_BYTES_START,
+            share: Share::default(),
             halved_at: CellId(0),
             stall_at: None,
             stalls: 0,
@@ -70,12 +76,51 @@ impl Flight {
 
     /// Bytes that may be sent now.
     pub(super) fn room(&self, now: Instant) -> usize {
+        self.room_in(self.window, now)
+    }
+
+    /// Bytes that streams may send now.
+    pub(super) fn room_for_streams(&self, now: Instant) -> usize {
+        self.room_in(self.window.min(self.share.bytes(now)), now)
+    }
+
+    /// Bytes that small messages may send now.
+    pub(super) fn room_for_messages(&self, now: Instant) -> usize {
+        self.room_in(self.window + MESSAGES_RESERVE_BYTES, now)
+    }
+
+    /// The largest class of a cell with a stream in it.
+    pub(super) fn class_max_of_streams(&self, now: Instant) -> Class {
+        self.class_max().min(self.share.class_max(now))
+    }
+
+    /// A small message comes from the peer or goes to it.
+    pub(super) fn on_message(&mut self, now: Instant) {
+        self.share.on_message(now);
+    }
+
+    /// Whether small messages come from this peer or go to it.
+    pub(super) fn messages_are_about(&self, now: Instant) -> bool {
+        self.share.is_ours(now)
+    }
+
+    /// Until when they do.
+    pub(super) const fn messages_until(&self) -> Option<Instant> {
+        self.share.messages_until()
+    }
+
+    /// Small messages are exchanged until then, if only with other peers.
+    pub(super) fn yield_until(&mut self, until: Option<Instant>, now: Instant) {
+        self.share.yield_until(until, now);
+    }
+
+    fn room_in(&self, window: usize, now: Instant) -> usize {
         if self.held_until.is_some_and(|until| now < until) {
             return 0;
         }
         let in_flight =
             usize::try_from(self.sent.saturating_sub(self.arrived)).unwrap_or(usize::MAX);
-        self.window.saturating_sub(in_flight)
+        window.saturating_sub(in_flight)
     }
 
     /// The largest class that is ever worth waiting for.
@@ -91,7 +136,7 @@ impl Flight {
         let bytes = class.cell_len() as u64;
         self.sent += bytes;
         self.ever += bytes;
-        self.cells.push_back(SentCell { id, end: self.sent, bytes, items });
+        self.cells.push_back(SentCell { id, end: self.sent, bytes, at: now, items });
         if self.stall_at.is_none() {
             self.stall_at = Some(now + self.patience());
         }
@@ -112,8 +157,12 @@ impl Flight {
         self.arrived = arrived;
         // More than was sent: cells arrived that were taken for lost.
         self.sent = self.sent.max(arrived);
+        let mut last = None;
         while self.cells.front().is_some_and(|cell| cell.end <= arrived) {
-            self.cells.pop_front();
+            last = self.cells.pop_front();
+        }
+        if let Some(last) = last {
+            self.share.on_credit(now.saturating_duration_since(last.at), arrived, self.sent, now);
         }
         let growth = fresh.saturating_mul(Class::C7.cell_len()) / self.window;
         self.window = self.window.saturating_add(growth).min(FLIGHT_BYTES_MAX);
@@ -232,6 +281,26 @@ mod tests {
         assert_eq!(flight.room(later), FLIGHT_BYTES_MAX);
         flight.on_credit(u64::MAX, later);
         assert_eq!(flight.room(later), FLIGHT_BYTES_MAX, "no more arrives than was sent");
+    }
+
+    #[test]
+    fn streams_leave_room_for_messages_and_yield_to_them() {
+        let (mut flight, now) = (Flight::new(), start());
+        for id in 0..4 {
+            flight.on_sent(CellId(id), Class::C7, item(id), now);
+        }
+        assert_eq!((flight.room(now), flight.room_for_streams(now)), (0, 0));
+        assert_eq!(flight.room_for_messages(now), MESSAGES_RESERVE_BYTES);
+        assert_eq!(flight.class_max_of_streams(now), Class::C7);
+        flight.on_message(now);
+        assert!(flight.messages_are_about(now) && flight.messages_until() > Some(now));
+        assert_eq!(flight.class_max_of_streams(now), Class::C6);
+        // All but one cell have arrived: that one is the whole share.
+        flight.on_credit(SESSION_WINDOW_BYTES + 3 * 32_768, now);
+        assert!(flight.room(now) > 0);
+        assert!(flight.room_for_streams(now) < 32_768);
+        let later = flight.messages_until().expect("seen one");
+        assert_eq!(flight.room_for_streams(later), flight.room(later));
     }
 
     #[test]

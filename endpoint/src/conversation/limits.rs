@@ -13,8 +13,24 @@ pub const FLIGHT_BYTES_MAX: usize = 7 * Class::C7.cell_len();
 pub const FLIGHT_BYTES_START: usize = 4 * Class::C7.cell_len();
 /// In flight however often the relay says `busy`.
 pub const FLIGHT_BYTES_MIN: usize = Class::C6.cell_len();
+/// Beyond the flight, for small messages: a stream that fills it does not hold them up.
+pub const MESSAGES_RESERVE_BYTES: usize = Class::C6.cell_len();
+/// Messages that wait and fit a cell of this class go before streams, in a cell of their own.
+pub const MESSAGES_FIRST_CLASS_MAX: Class = Class::C4;
+/// Messages are about for so long behind each of them.
+pub const MESSAGES_ABOUT_MS: u64 = 1_000;
+/// What streams to a peer may have in flight while messages to it or from it are about.
+pub const SHARE_BYTES_MIN: usize = Class::C7.cell_len();
+/// The same while only messages to or from other peers are about.
+pub const SHARE_OF_OTHERS_BYTES_MIN: usize = CREDIT_STEP_BYTES as usize;
+/// The largest class of cells with a stream in them while messages are about.
+pub const SHARE_CLASS: Class = Class::C6;
+/// The shortest round trip is remembered for one to two times as long.
+pub const SHORTEST_AGE_MS: u64 = 30_000;
 /// Bytes of data cells that arrived after which the sender is told at once.
 pub const CREDIT_STEP_BYTES: u64 = 2 * Class::C7.cell_len() as u64;
+/// The same while messages are about: streams then have less in flight.
+pub const CREDIT_STEP_BYTES_MIN: u64 = SHARE_BYTES_MIN as u64;
 /// Bytes of a stream that were consumed after which its writer is told at once.
 pub const STREAM_STEP_BYTES: u64 = STREAM_WINDOW_BYTES / 4;
 
@@ -80,7 +96,16 @@ pub const STRANGER_MS: u64 = 2_000;
 const _: () = assert!(HANDSHAKE_ANSWER_MS < HANDSHAKE_RESEND_MS, "a resent HS1 is answered");
 const _: () =
     assert!(FLIGHT_BYTES_START <= FLIGHT_BYTES_MAX && FLIGHT_BYTES_MIN <= FLIGHT_BYTES_START);
-const _: () = assert!(FLIGHT_BYTES_MAX < 256 * 1024, "the relay's share of one sender");
+const _: () = assert!(
+    FLIGHT_BYTES_MAX + MESSAGES_RESERVE_BYTES < 256 * 1024,
+    "the relay's share of one sender"
+);
+const _: () = assert!(
+    SHARE_BYTES_MIN as u64 >= CREDIT_STEP_BYTES_MIN
+        && SHARE_OF_OTHERS_BYTES_MIN as u64 >= CREDIT_STEP_BYTES
+        && SHARE_BYTES_MIN >= 2 * SHARE_CLASS.cell_len(),
+    "credit comes before the share is full"
+);
 const _: () = assert!(FLIGHT_BYTES_MAX as u64 <= SESSION_WINDOW_BYTES);
 const _: () = assert!(
     CREDIT_STEP_BYTES * 3 <= FLIGHT_BYTES_MAX as u64,

@@ -8,7 +8,7 @@ use hushwire_wire::control::Undelivered;
 use super::channel::{Carriage, News, Opened};
 use super::flight::{Flight, Item};
 use super::inbox::{Violation, ack_delay};
-use super::limits::CREDIT_STEP_BYTES;
+use super::limits::{CREDIT_STEP_BYTES, CREDIT_STEP_BYTES_MIN, MESSAGES_FIRST_CLASS_MAX};
 use super::outbox::Answer;
 use super::storing::Then;
 use super::{Conversation, Event, Moment};
@@ -107,7 +107,9 @@ impl Conversation {
 
     fn on_data_cell(&mut self, size: u64, now: Instant, random: &mut dyn Random) {
         self.arrived += size;
-        if self.arrived - self.arrived_told >= CREDIT_STEP_BYTES {
+        let about = self.flight.messages_are_about(now);
+        let step = if about { CREDIT_STEP_BYTES_MIN } else { CREDIT_STEP_BYTES };
+        if self.arrived - self.arrived_told >= step {
             self.credit_at = Some(now);
         } else if self.credit_at.is_none() {
             self.credit_at = Some(now + ack_delay(random));
@@ -123,6 +125,9 @@ impl Conversation {
         match frame {
             Frame::Padding { .. } | Frame::Handshake { .. } | Frame::Close { .. } => {}
             Frame::Data(data) => {
+                if data.total as usize <= MESSAGES_FIRST_CLASS_MAX.body_len() {
+                    self.flight.on_message(moment.now);
+                }
                 let ready = self.inbox.is_ready();
                 if self.inbox.on_data(data, moment.now, random)? && !ready {
                     self.events.push_back(Event::MessageReady);

@@ -7,13 +7,35 @@ use hushwire_wire::padding::FRAME_OVERHEAD;
 
 use super::channel::Carriage;
 use super::flight::Item;
-use super::limits::{HANDSHAKE_CELLS_MAX, PADDING_BYTES_MAX, SESSION_WINDOW_BYTES};
+use super::limits::{
+    HANDSHAKE_CELLS_MAX, MESSAGES_FIRST_CLASS_MAX, PADDING_BYTES_MAX, SESSION_WINDOW_BYTES,
+};
 use super::{Conversation, Moment, Transmit};
 use crate::link::{CellId, cover_class};
 use crate::suite::frame_types::{Frame, FrameWriter};
 use crate::suite::frames::FRAMES_OFFSET;
 use crate::suite::limits::HANDSHAKE_CLASS;
 use crate::suite::random::{Random, draw};
+
+/// What accompanies data is far less than this.
+const COMPANY: usize = 128;
+
+/// Data for one cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Load {
+    class: Class,
+    what: What,
+    /// All messages that wait are small, together.
+    small: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Messages alone, because streams would make them late.
+    Messages,
+    /// Messages and streams in turn.
+    All,
+}
 
 impl Conversation {
     pub(super) fn wants_data(&self) -> bool {
@@ -42,7 +64,8 @@ impl Conversation {
         }
         let inner = self.channel.poll_outgoing(Carriage::Inner);
         let tell = inner.is_some() || self.tell_at(moment.now).is_some_and(|at| at <= moment.now);
-        let data = self.data_class(moment.now);
+        let load = self.load(moment.now);
+        let data = load.map(|load| load.class);
         let largest = data.or_else(|| tell.then_some(self.class_cap()))?;
         let largest = if inner.is_some() { largest.max(HANDSHAKE_CLASS) } else { largest };
         let start = out.len();
@@ -56,9 +79,21 @@ impl Conversation {
         let mut items = Vec::new();
         let mut padded = 0;
         let mut is_data = false;
-        if data.is_some() {
-            padded = self.write_data(&mut writer, &mut items, moment.unix_s());
+        if let Some(load) = load {
+            padded = match load.what {
+                What::Messages => {
+                    self.outbox.write(&mut writer, &mut items, moment.unix_s());
+                    0
+                }
+                What::All => self.write_data(&mut writer, &mut items, moment.unix_s()),
+            };
             is_data = padded > 0 || !items.is_empty();
+            // The peer comes to the same conclusion; the end of a large message tells it nothing.
+            if load.small
+                && items.iter().any(|item| matches!(item, Item::Fragment { offset: 0, .. }))
+            {
+                self.flight.on_message(moment.now);
+            }
         }
         let length = writer.len();
         if length == 0 && !tell {
@@ -113,22 +148,43 @@ impl Conversation {
         peer.min(self.class_max).max(Class::C0)
     }
 
-    /// The largest cell of data that may be sent now. A smaller one than the flight allows waits, unless it holds
-    /// all there is.
-    fn data_class(&mut self, now: Instant) -> Option<Class> {
+    /// What data may be sent now, and in how large a cell.
+    fn load(&mut self, now: Instant) -> Option<Load> {
         if !self.wants_data() {
             return None;
         }
-        let room = self.flight.room(now);
-        let fits = Class::ALL.into_iter().rev().find(|class| class.cell_len() <= room)?;
+        let (messages, streams) = (self.outbox.backlog(), self.streams.backlog());
+        let small = |bytes: usize| {
+            Class::for_body(bytes + COMPANY + FRAME_OVERHEAD)
+                .filter(|class| *class <= MESSAGES_FIRST_CLASS_MAX)
+        };
         let best = self.class_cap().min(self.flight.class_max());
-        if fits >= best {
-            return Some(best);
+        if messages > 0
+            && let Some(class) = small(messages)
+        {
+            // Somebody waits for them, and they fill no queue.
+            let (class, what) = match small(messages + streams) {
+                Some(class) => (class, What::All),
+                None => (class, What::Messages),
+            };
+            let class = class.min(best);
+            let fits = class.cell_len() <= self.flight.room_for_messages(now);
+            return fits.then_some(Load { class, what, small: true });
         }
-        // What accompanies data is far less than this.
-        const COMPANY: usize = 128;
-        let backlog = self.outbox.backlog() + self.streams.backlog() + COMPANY;
-        (backlog + FRAME_OVERHEAD <= fits.body_len()).then_some(fits)
+        let (room, best) = if messages > 0 {
+            (self.flight.room(now), best)
+        } else {
+            (self.flight.room_for_streams(now), best.min(self.flight.class_max_of_streams(now)))
+        };
+        let fits = Class::ALL.into_iter().rev().find(|class| class.cell_len() <= room)?;
+        // A smaller cell than could be waits, unless it holds all there is.
+        let all = messages + streams + COMPANY + FRAME_OVERHEAD;
+        let class = if fits >= best { best } else { fits };
+        (class == best || all <= class.body_len()).then_some(Load {
+            class,
+            what: What::All,
+            small: false,
+        })
     }
 
     /// Writes what the peer must know; it rides along with data for nothing.

@@ -73,7 +73,10 @@ impl State {
                 return;
             }
             let start = out.len();
-            match conversation.poll_cell(moment, &mut self.random, out) {
+            conversation.yield_until(self.messages_until, moment.now);
+            let polled = conversation.poll_cell(moment, &mut self.random, out);
+            self.messages_until = self.messages_until.max(conversation.messages_until());
+            match polled {
                 Some(transmit) => {
                     let origin = Origin::Conversation(transmit.id);
                     link.stamp(&mut out[start..], transmit.lane, device, origin, moment.now);
