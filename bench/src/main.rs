@@ -288,6 +288,9 @@ struct RoundTripArgs {
     /// Also beside a stream to the same peer.
     #[arg(long)]
     with_transfer: bool,
+    /// What a message survives in both devices before it goes on its way.
+    #[arg(long, value_enum, default_value_t = ends::Durability::Disk)]
+    durability: ends::Durability,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -476,6 +479,7 @@ fn run_round_trip(arguments: &RoundTripArgs) -> Result<()> {
         bytes: arguments.bytes as usize,
         rounds: usize::from(arguments.rounds),
         with_transfer: arguments.with_transfer,
+        durability: arguments.durability,
         cpus: place.cpus.clone(),
     };
     round_trip::measure(&plan, place.relay_binary.as_deref(), place.json, &interrupt)

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 use hushwire::client::{Client, Options, PairingOptions};
 use hushwire::identity::Identity;
+use hushwire::journal::Durability;
 use hushwire::keystore::Keystore;
 use hushwire::pairing::Link;
 use hushwire::suite::random::OsRandom;
@@ -33,11 +34,17 @@ pub(crate) fn serve() -> Result<()> {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let home = tempfile::TempDir::with_prefix("hush-bench-device-")?;
         let question = next(&mut lines).await?.context("no invite")?;
-        let text = text(&question, "invite")?;
-        let invite = Invite::from_text(text).map_err(|error| anyhow!("an invite: {error}"))?;
+        let invite = Invite::from_text(text(&question, "invite")?)
+            .map_err(|error| anyhow!("an invite: {error}"))?;
         let keystore =
             Keystore::create(&home.path().join("keystore"), Identity::generate(&mut OsRandom))?;
-        let client = Client::enroll(keystore, &invite, Options::default()).await?;
+        let durability = match text(&question, "durability")? {
+            "disk" => Durability::Disk,
+            "process" => Durability::Process,
+            other => bail!("a durability of {other:?}"),
+        };
+        let options = Options { durability, ..Options::default() };
+        let client = Client::enroll(keystore, &invite, options).await?;
         println!("{}", json!({ "device": client.device().to_text() }));
         let mut device =
             Device { client, peer: None, answering: None, flooding: None, drained: Arc::default() };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::Durability;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::{END_ANSWER_MAX, END_LINE_BYTES_MAX};
@@ -29,11 +30,12 @@ pub(crate) struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    /// Starts it on processors `cpus`; it enrols with `invite`.
+    /// Starts it on processors `cpus`; it enrols with `invite` and keeps messages as `durability` says.
     pub(super) fn start(
         name: &'static str,
         cpus: &[usize],
         invite: &str,
+        durability: Durability,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
         let this = std::env::current_exe().context("this program cannot find itself")?;
@@ -54,7 +56,7 @@ impl<'a> End<'a> {
             }
         })?;
         let mut end = Self { name, child, questions, answers, interrupt };
-        end.ask(&json!({ "invite": invite }))?;
+        end.ask(&json!({ "invite": invite, "durability": durability.name() }))?;
         Ok(end)
     }
 

@@ -27,6 +27,32 @@ pub(crate) struct Ends<'a> {
     pub(crate) relay: Server,
 }
 
+/// What a message survives in both devices before it goes on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Durability {
+    /// The end of the machine: it is on the disk. The endpoint's default.
+    Disk,
+    /// The end of the process: it is with the operating system.
+    Process,
+}
+
+impl Durability {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Process => "process",
+        }
+    }
+
+    /// What ends.
+    pub(crate) const fn survived(self) -> &'static str {
+        match self {
+            Self::Disk => "machine",
+            Self::Process => "process, not of the machine",
+        }
+    }
+}
+
 /// Something of each of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Each<T> {
@@ -53,13 +79,14 @@ impl<'a> Ends<'a> {
     /// Starts the three on processors `cpus` and pairs the devices.
     pub(crate) fn start(
         cpus: &[usize],
+        durability: Durability,
         relay_binary: Option<&Path>,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
         let relay = Server::relay(cpus, relay_binary, Home::new(2)?, interrupt)?;
         let socket = relay.admin_socket().context("a relay without an admin socket")?;
         let mut admin = Admin::open(&socket)?;
-        let mut start = |name| End::start(name, cpus, &admin.invite(None)?, interrupt);
+        let mut start = |name| End::start(name, cpus, &admin.invite(None)?, durability, interrupt);
         let (mut sender, mut receiver) = (start("the sender")?, start("the receiver")?);
         let offer = receiver.ask(&json!({ "ask": "offer" }))?;
         let link = offer["link"].as_str().context("an offer without a link")?;

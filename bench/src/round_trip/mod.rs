@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::ends::Ends;
+use crate::ends::{Durability, Ends};
 use crate::interrupt::Interrupt;
 
 /// What to do.
@@ -21,6 +21,7 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Also beside a stream from the same device to the same peer.
     pub(crate) with_transfer: bool,
+    pub(crate) durability: Durability,
     /// Processors of everything.
     pub(crate) cpus: Vec<usize>,
 }
@@ -53,7 +54,7 @@ pub(crate) fn measure(
     as_json: bool,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let mut ends = Ends::start(&plan.cpus, relay_binary, interrupt)?;
+    let mut ends = Ends::start(&plan.cpus, plan.durability, relay_binary, interrupt)?;
     let echo = ends.receiver.ask(&json!({ "ask": "tcp echo", "bytes": plan.bytes }))?;
     let echo = echo["listen"].as_str().context("an echo without an address")?.to_owned();
     ends.receiver.ask(&json!({ "ask": "answer" }))?;

@@ -39,6 +39,7 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
         plan.rounds,
         cpus.join(" and ")
     );
+    println!("messages survive the end of the {}", plan.durability.survived());
     println!("medians of the rounds, microseconds; in brackets the least and the greatest round");
     println!();
     println!("{:<18} {:>24} {:>24} {:>24}", "", "p50", "p99", "p99.9");
@@ -97,6 +98,7 @@ pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
     let object = json!({
         "messages": plan.messages,
         "bytes": plan.bytes,
+        "durability": plan.durability.name(),
         "rounds": plan.rounds,
         "cpus": plan.cpus,
         "round_trips": kinds,

@@ -6,6 +6,7 @@ mod report;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lc_rs::digest::{Context as Hash, SHA256};
@@ -14,11 +15,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
-use crate::ends::{Each, Ends};
+use crate::ends::{Durability, Each, Ends};
 use crate::interrupt::Interrupt;
 use crate::limits::PIECE_BYTES;
 
 use openssl::Openssl;
+
+/// Streams yield to messages for a second behind the last, and a message has opened the session.
+const AFTER_MESSAGES: Duration = Duration::from_secs(2);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -72,7 +76,8 @@ pub(crate) fn measure(
     let files = Files::make(plan, interrupt)?;
     let openssl =
         if plan.alone { None } else { Some(Openssl::prepare(files.directory.path(), &plan.cpus)?) };
-    let mut ends = Ends::start(&plan.cpus, relay_binary, interrupt)?;
+    let mut ends = Ends::start(&plan.cpus, Durability::Disk, relay_binary, interrupt)?;
+    interrupt.pass(AFTER_MESSAGES)?;
     let mut outcome = Outcome::default();
     for round in 1..=plan.rounds {
         // Whoever was first is second next time.

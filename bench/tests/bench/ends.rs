@@ -48,8 +48,13 @@ fn messages_go_there_and_back_also_beside_a_stream() {
         said["round_trips"].as_object().unwrap().keys().cloned().collect()
     };
     assert_eq!(kinds(&said), ["alone", "tcp_echo"]);
+    assert_eq!(said["durability"], "disk");
     assert!(said["p99_beside_to_alone"].is_null(), "{said}");
-    let said = object(&run(&[&small[..], &["--with-transfer", "--bytes", "5"]].concat()));
+    let said = object(&run(&[
+        &small[..],
+        &["--with-transfer", "--bytes", "5", "--durability", "process"],
+    ]
+    .concat()));
     assert_eq!(kinds(&said), ["alone", "beside_stream", "tcp_echo"]);
     for (kind, of) in said["round_trips"].as_object().unwrap() {
         let at = |quantile: &str| of[quantile]["median"].as_f64().unwrap();
