@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
-use hushwire::client::{Client, Options, PairingOptions};
+use hushwire::client::{Client, FileOptions, Options, PairingOptions};
 use hushwire::identity::Identity;
 use hushwire::journal::Durability;
 use hushwire::keystore::Keystore;
@@ -88,6 +88,12 @@ impl Device {
             "join" => self.join(text(question, "link")?).await,
             "send" => self.send(text(question, "file")?.as_ref()).await,
             "receive" => self.receive(text(question, "file")?.as_ref()).await,
+            "send file" => self.send_file(text(question, "file")?.as_ref()).await,
+            "receive file" => {
+                let saved = self.client.accept_transfer().await?;
+                saved.save_as(text(question, "file")?).await?;
+                Ok(json!({}))
+            }
             "ping" => self.ping(number(question, "messages")?, bytes(question)?).await,
             "answer" => {
                 self.answering = Some(tokio::spawn(answer(self.client.clone())));
@@ -137,7 +143,15 @@ impl Device {
         Ok(json!({}))
     }
 
-    /// Returns when the peer's application has read everything.
+    /// Returns when the peer has the whole file under its name on its disk.
+    async fn send_file(&self, path: &Path) -> Result<Value> {
+        let peer = self.peer()?;
+        let mut transfer = self.client.send_file(peer, path, FileOptions::default()).await?;
+        transfer.finished().await?;
+        Ok(json!({}))
+    }
+
+    /// As a stream: returns when the peer's application has read everything.
     async fn send(&self, path: &Path) -> Result<Value> {
         let mut file = File::open(path).await?;
         let mut stream = self.client.open_stream(self.peer()?).await?;

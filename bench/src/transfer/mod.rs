@@ -38,8 +38,18 @@ pub(crate) struct Plan {
     pub(crate) alone: bool,
 }
 
+/// How the endpoint is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As a file: hashed by both ends, resumable, forced to the receiver's disk.
+    File,
+    /// As the bytes of a stream, which is what OpenSSL does.
+    Stream,
+}
+
 /// One transfer over the relay.
 struct Transfer {
+    way: Way,
     elapsed_ns: u64,
     cpu_ns: Each<u64>,
 }
@@ -79,23 +89,23 @@ pub(crate) fn measure(
     let mut ends = Ends::start(&plan.cpus, Durability::Disk, relay_binary, interrupt)?;
     interrupt.pass(AFTER_MESSAGES)?;
     let mut outcome = Outcome::default();
+    let mut turns = vec![None, Some(Way::File), Some(Way::Stream)];
     for round in 1..=plan.rounds {
-        // Whoever was first is second next time.
-        for turn in [round % 2 == 1, round % 2 == 0] {
-            if turn {
-                if let Some(openssl) = &openssl {
-                    let piped = openssl.pipe(&files.source(), &files.target(), interrupt)?;
-                    files.check(interrupt).context("what openssl piped")?;
-                    say(plan, round, "openssl", piped.elapsed_ns);
-                    outcome.piped.push(piped);
-                }
-            } else {
-                let transfer = transfer(&mut ends, &files)?;
+        for &turn in &turns {
+            if let Some(way) = turn {
+                let transfer = transfer(&mut ends, way, &files)?;
                 files.check(interrupt).context("what crossed the relay")?;
-                say(plan, round, "hushwire", transfer.elapsed_ns);
+                say(plan, round, way.name(), transfer.elapsed_ns);
                 outcome.transfers.push(transfer);
+            } else if let Some(openssl) = &openssl {
+                let piped = openssl.pipe(&files.source(), &files.target(), interrupt)?;
+                files.check(interrupt).context("what openssl piped")?;
+                say(plan, round, "openssl", piped.elapsed_ns);
+                outcome.piped.push(piped);
             }
         }
+        // Whoever was first is last next time.
+        turns.reverse();
     }
     outcome.peak_bytes = Some(ends.resident_peak_bytes()?);
     if as_json {
@@ -111,16 +121,29 @@ fn say(plan: &Plan, round: usize, name: &str, elapsed_ns: u64) {
     eprintln!("round {round} of {}: {name:<8} {mib_per_s:>7.0} MiB/s", plan.rounds);
 }
 
-fn transfer(ends: &mut Ends<'_>, files: &Files) -> Result<Transfer> {
+fn transfer(ends: &mut Ends<'_>, way: Way, files: &Files) -> Result<Transfer> {
+    let (send, receive) = match way {
+        Way::File => ("send file", "receive file"),
+        Way::Stream => ("send", "receive"),
+    };
     let before = ends.cpu_ns()?;
     let clock = Clock::start();
-    ends.receiver.begin(&json!({ "ask": "receive", "file": files.target() }))?;
-    ends.sender.begin(&json!({ "ask": "send", "file": files.source() }))?;
+    ends.receiver.begin(&json!({ "ask": receive, "file": files.target() }))?;
+    ends.sender.begin(&json!({ "ask": send, "file": files.source() }))?;
     ends.sender.answer()?;
     ends.receiver.answer()?;
     let elapsed_ns = clock.now_ns();
     let cpu_ns = ends.cpu_ns()?.zip(before).map(|(after, before)| after - before);
-    Ok(Transfer { elapsed_ns, cpu_ns })
+    Ok(Transfer { way, elapsed_ns, cpu_ns })
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Stream => "stream",
+        }
+    }
 }
 
 impl Files {

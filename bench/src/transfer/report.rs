@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Piped, Plan, Transfer};
+use super::{Outcome, Piped, Plan, Transfer, Way};
 use crate::ends::Each;
 use crate::statistics::{median, spread};
 
@@ -27,22 +27,25 @@ fn row(values: &[f64]) -> [f64; 3] {
     [median(values).unwrap_or(f64::NAN), least, greatest]
 }
 
+fn of(outcome: &Outcome, way: Way) -> impl Iterator<Item = &Transfer> {
+    outcome.transfers.iter().filter(move |it| it.way == way)
+}
+
 /// Hushwire in OpenSSL, round by round, as other work on the machine comes and goes over minutes.
-fn ratios(outcome: &Outcome) -> Vec<f64> {
-    let pairs = outcome.transfers.iter().zip(&outcome.piped);
+fn ratios(outcome: &Outcome, way: Way) -> Vec<f64> {
+    let pairs = of(outcome, way).zip(&outcome.piped);
     pairs.map(|(ours, theirs)| theirs.elapsed_ns as f64 / ours.elapsed_ns as f64).collect()
 }
 
-fn median_cpu(plan: &Plan, outcome: &Outcome) -> Each<f64> {
-    let of = |which: fn(&Transfer) -> u64| {
-        let each: Vec<_> =
-            outcome.transfers.iter().map(|it| s_per_gib(plan.bytes, which(it))).collect();
+fn median_cpu(plan: &Plan, outcome: &Outcome, way: Way) -> Each<f64> {
+    let middle = |which: fn(&Transfer) -> u64| {
+        let each: Vec<_> = of(outcome, way).map(|it| s_per_gib(plan.bytes, which(it))).collect();
         row(&each)[0]
     };
     Each {
-        sender: of(|it| it.cpu_ns.sender),
-        relay: of(|it| it.cpu_ns.relay),
-        receiver: of(|it| it.cpu_ns.receiver),
+        sender: middle(|it| it.cpu_ns.sender),
+        relay: middle(|it| it.cpu_ns.relay),
+        receiver: middle(|it| it.cpu_ns.receiver),
     }
 }
 
@@ -89,24 +92,30 @@ pub(super) fn print_table(plan: &Plan, outcome: &Outcome) {
             ),
         );
     }
-    let Each { sender, relay, receiver } = median_cpu(plan, outcome);
     let peak = outcome.peak_bytes.map(|peak| peak.map(|bytes| bytes as f64 / MIB));
-    line(
-        "hushwire",
-        rates(plan, outcome.transfers.iter().map(|it| it.elapsed_ns)),
-        format!("{sender:.2} + {relay:.2} + {receiver:.2} = {:.2}", sender + relay + receiver),
-        peak.map_or_else(String::new, |it| {
-            format!("{:.1} + {:.1} + {:.1}", it.sender, it.relay, it.receiver)
-        }),
-    );
+    let peak = peak.map_or_else(String::new, |it| {
+        format!("{:.1} + {:.1} + {:.1}", it.sender, it.relay, it.receiver)
+    });
+    for way in [Way::File, Way::Stream] {
+        let Each { sender, relay, receiver } = median_cpu(plan, outcome, way);
+        line(
+            way.name(),
+            rates(plan, of(outcome, way).map(|it| it.elapsed_ns)),
+            format!("{sender:.2} + {relay:.2} + {receiver:.2} = {:.2}", sender + relay + receiver),
+            peak.clone(),
+        );
+    }
     println!();
     println!("processor time and memory: client + server; sender + relay + receiver");
     if !outcome.piped.is_empty() {
-        let [middle, least, greatest] = row(&ratios(outcome));
-        let verdict = if middle >= RATIO_BAR { "meets" } else { "MISSES" };
-        println!(
-            "hushwire / openssl: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {RATIO_BAR}"
-        );
+        for way in [Way::File, Way::Stream] {
+            let [middle, least, greatest] = row(&ratios(outcome, way));
+            let verdict = if middle >= RATIO_BAR { "meets" } else { "MISSES" };
+            println!(
+                "{} / openssl: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {RATIO_BAR}",
+                way.name()
+            );
+        }
     }
 }
 
@@ -131,19 +140,23 @@ pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
             },
         })
     });
-    let ratio: Value =
-        if outcome.piped.is_empty() { Value::Null } else { spread(row(&ratios(outcome))) };
+    let of_way = |way: Way| {
+        let ratio: Value =
+            if outcome.piped.is_empty() { Value::Null } else { spread(row(&ratios(outcome, way))) };
+        json!({
+            "mib_per_s": spread(rates(plan, of(outcome, way).map(|it| it.elapsed_ns))),
+            "cpu_s_per_gib": each(median_cpu(plan, outcome, way)),
+            "ratio_to_openssl": ratio,
+        })
+    };
     let object = json!({
         "bytes": plan.bytes,
         "rounds": plan.rounds,
         "cpus": plan.cpus,
         "openssl": openssl,
-        "hushwire": {
-            "mib_per_s": spread(rates(plan, outcome.transfers.iter().map(|it| it.elapsed_ns))),
-            "cpu_s_per_gib": each(median_cpu(plan, outcome)),
-            "peak_resident_bytes": peak,
-        },
-        "ratio": ratio,
+        "file": of_way(Way::File),
+        "stream": of_way(Way::Stream),
+        "peak_resident_bytes": peak,
         "ratio_bar": RATIO_BAR,
     });
     println!("{object}");
