@@ -105,7 +105,7 @@ impl Bench {
             }
             5 => {
                 let (length, limits) = (usize::from(number) * 40, OutboxLimits::default());
-                let expires_s = (number % 3 == 0).then_some(moment.unix_s() + 2);
+                let expires_s = number.is_multiple_of(3).then_some(moment.unix_s() + 2);
                 let bytes = vec![number; length];
                 let _full = conversation.push_message(bytes, expires_s, limits, *moment);
             }
@@ -197,7 +197,7 @@ impl Bench {
 
     /// The peer, or this device, was started anew.
     fn restart(&mut self, number: u8) {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             self.conversation.on_fresh(Role::Initiator);
             return;
         }
