@@ -90,12 +90,12 @@ impl Inbox {
             return Confirmed::Nothing;
         }
         if self.incarnation.is_none() {
-            self.begin(incarnation, next);
-        } else {
-            let _taken_in_an_earlier_run = self.give_up(self.cursor, next);
-            self.cursor = next;
-            self.advance();
+            // The journal does not know of it yet, and so the peer is not told yet.
+            self.begin(incarnation, 0);
         }
+        let _taken_in_an_earlier_run = self.give_up(self.cursor, next);
+        self.cursor = next;
+        self.advance();
         Confirmed::Below(self.cursor)
     }
 
