@@ -310,3 +310,122 @@ fn a_cut_line_costs_time_and_nothing_else() {
     });
     assert_eq!(ends(&world, 0).len(), 100);
 }
+
+#[test]
+fn what_expired_unsent_is_not_kept_for_ever() {
+    let mut world = World::new(14, Weather::default());
+    world.ends[1].online = false;
+    let (moment, limits) = (world.moment(), OutboxLimits::default());
+    let conversation = &mut world.ends[0].conversation;
+    let expires_s = Some(moment.unix_s());
+    conversation.push_message(b"too late".to_vec(), expires_s, limits, moment).expect("room");
+    world.store(0);
+    world.ends[0].conversation.expire(moment);
+    world.store(0);
+    assert!(matches!(ends(&world, 0)[&0], Outcome::Expired { .. }));
+    // Nothing of it was ever sent; the peer hears all the same that it will not come, and passes it.
+    let room = OutboxLimits { messages: 0, bytes: 0 };
+    let is_empty = |world: &mut World| {
+        let moment = world.moment();
+        let conversation = &mut world.ends[0].conversation;
+        conversation.push_message(Vec::new(), None, room, moment).is_ok()
+    };
+    assert!(!is_empty(&mut world));
+    world.reconnect(1);
+    world.run(LONG, is_empty);
+}
+
+#[test]
+fn a_device_set_back_loses_nothing_that_it_is_given_afterwards() {
+    // As many messages as were forgotten, and more: their numbers reach beyond what the peer has seen.
+    for fresh in [1_u8, 3, 10] {
+        for confirms in [true, false] {
+            let mut world = World::new(15 + u64::from(fresh), Weather::default());
+            let mut taken = Vec::new();
+            let mut held = Vec::new();
+            world.push(0, vec![0]).expect("room");
+            world.run(LONG, |world| {
+                taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+                pending(world, 0) == 0 && next_number(world, 0) == 1
+            });
+            let backup: Logs = world.ends[0].logs.clone();
+            for number in 1..4_u8 {
+                world.push(0, vec![number]).expect("room");
+            }
+            world.run(LONG, |world| {
+                while let Some(incoming) = world.ends[1].conversation.hand_out() {
+                    taken.push(incoming.bytes[0]);
+                    if confirms {
+                        world.ends[1].conversation.confirm(incoming.id);
+                    } else {
+                        held.push(incoming.id);
+                    }
+                }
+                taken.len() == 4
+            });
+            world.ends[0].logs = backup;
+            world.restart(0);
+            for number in 0..fresh {
+                world.push(0, vec![100 + number]).expect("room");
+            }
+            world.run(LONG, |world| {
+                taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+                pending(world, 0) == 0 && next_number(world, 0) == 1 + u64::from(fresh)
+            });
+            let expect: Vec<u8> = (0..4).chain((0..fresh).map(|number| 100 + number)).collect();
+            assert_eq!(taken, expect, "{fresh} fresh, confirmed: {confirms}");
+        }
+    }
+}
+
+#[test]
+fn what_an_earlier_run_took_is_acknowledged_once_the_disk_knows() {
+    let mut world = World::new(16, Weather::default());
+    world.push(0, b"taken".to_vec()).expect("room");
+    world.store(0);
+    // The receiver's disk does not get to hear of the log.
+    world.weather.disk_ms = 1_000_000;
+    let mut id = None;
+    world.run(LONG, |world| {
+        id = world.ends[1].conversation.hand_out().map(|incoming| incoming.id);
+        id.is_some()
+    });
+    // The application takes it, and dies before it can say so.
+    world.restart(1);
+    world.weather.disk_ms = 5_000;
+    world.ends[1].conversation.confirm_up_to(id.expect("handed out"));
+    let peer = world.ends[0].identity.device_id();
+    world.run(LONG, |world| {
+        let log = world.ends[1].logs.peer(&peer).and_then(|logs| logs.incoming.as_ref());
+        let is_known = log.is_some_and(|log| log.next == 1);
+        let has_ended = world.ends[0].conversation.pending().next().is_none();
+        assert!(is_known || !has_ended, "acknowledged before it is stored");
+        has_ended
+    });
+}
+
+#[test]
+fn an_end_that_is_not_on_disk_is_told_to_nobody() {
+    let mut world = World::new(17, Weather::default());
+    world.push(0, b"refused".to_vec()).expect("room");
+    world.run(LONG, |world| {
+        if let Some(incoming) = world.ends[1].conversation.hand_out() {
+            world.ends[1].conversation.refuse(incoming.id, 7);
+            world.weather.disk_ms = 60_000;
+        }
+        world.ends[0].conversation.pending().count() == 0 && next_number(world, 0) == 1
+    });
+    // The connection ends before the rejection is stored, and then the process does.
+    for at in [0, 1] {
+        world.cut(at);
+        world.reconnect(at);
+    }
+    let later = world.now + Duration::from_secs(2);
+    world.run(LONG, |world| world.now >= later);
+    world.weather.disk_ms = 0;
+    if pending(&world, 0) == 1 {
+        world.restart(0);
+    }
+    world.run(LONG, |world| !ends(world, 0).is_empty());
+    assert_eq!(ends(&world, 0)[&0], Outcome::Rejected { reason: 7 });
+}

@@ -15,6 +15,7 @@ use super::limits::{
 use super::outbox::CONVERSATION;
 use crate::journal::IncomingLog;
 use crate::suite::frame_types::{Ack, AckRange, AckRanges, Data, Frame};
+use crate::suite::limits::ACK_RANGES_MAX;
 use crate::suite::random::{Random, draw};
 use partial::Partial;
 
@@ -120,6 +121,10 @@ impl Inbox {
         let counted = first_held <= next && next <= SEQUENCE_MAX;
         if slot == 0 || *conversation != CONVERSATION || !counted {
             return Err(Violation);
+        }
+        if self.slot.is_some_and(|known| slot < known) {
+            // Late: this log was followed by another.
+            return Ok(None);
         }
         self.slot = Some(slot);
         self.state_due = true;
@@ -311,6 +316,17 @@ impl Inbox {
         self.slot = None;
         self.state_due = false;
         self.ack_at = None;
+        // The peer sends everything from its beginning, and if it was set back, something else.
+        let held_bytes = &mut self.held_bytes;
+        self.entries.retain(|_, entry| match entry {
+            Entry::Partial(partial) => {
+                *held_bytes -= partial.length();
+                false
+            }
+            Entry::Whole { .. } | Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. } => {
+                true
+            }
+        });
     }
 
     /// When something must be told even without a ride.
@@ -353,30 +369,38 @@ impl Inbox {
         (self.taken, self.taken_bytes) = (0, 0);
     }
 
-    /// What was received beyond the stored cursor.
+    /// What is settled or received beyond the stored cursor. Of more runs than fit, the last one is among those told:
+    /// a peer that was set back knows by it.
     fn ranges(&self) -> AckRanges {
-        let mut ranges = AckRanges::default();
-        let mut run: Option<AckRange> = None;
-        let received = self.entries.iter().filter(|(_, entry)| match entry {
-            Entry::Whole { .. } | Entry::Handed { .. } | Entry::Taken => true,
-            Entry::Partial(_) | Entry::Refused { .. } => false,
-        });
-        let unstored = self.stored..self.cursor;
-        for sequence in unstored.chain(received.map(|(sequence, _)| *sequence)) {
-            let Ok(from_next) = u32::try_from(sequence - self.stored) else { break };
-            run = match run {
-                Some(run) if run.from_next + run.count == from_next => {
-                    Some(AckRange { count: run.count + 1, ..run })
-                }
-                other => {
-                    if other.is_some_and(|run| ranges.push(run).is_none()) {
-                        return ranges;
-                    }
-                    Some(AckRange { from_next, count: 1 })
-                }
-            };
+        let is_whole = |entry: &Entry| match entry {
+            Entry::Whole { .. } | Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. } => {
+                true
+            }
+            Entry::Partial(_) => false,
+        };
+        let entries = self.entries.iter().filter(|(_, entry)| is_whole(entry));
+        let entries = entries.map(|(&sequence, _)| (sequence, sequence + 1));
+        let gaps = self.gaps.iter().map(|(&from, &to)| (from, to));
+        let unstored = Some((self.stored, self.cursor)).filter(|(from, to)| from < to);
+        let mut known: Vec<(u64, u64)> = unstored.into_iter().chain(entries).chain(gaps).collect();
+        known.sort_unstable();
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (from, to) in known {
+            match runs.last_mut() {
+                Some((_, end)) if from <= *end => *end = to.max(*end),
+                Some(_) | None => runs.push((from, to)),
+            }
         }
-        let _full = run.and_then(|run| ranges.push(run));
+        let mut ranges = AckRanges::default();
+        let last = runs.len().checked_sub(1);
+        for (at, (from, to)) in runs.into_iter().enumerate() {
+            if at + 1 >= ACK_RANGES_MAX && Some(at) != last {
+                continue;
+            }
+            let Ok(from_next) = u32::try_from(from - self.stored) else { break };
+            let count = u32::try_from(to - from).unwrap_or(u32::MAX).min(u32::MAX - from_next);
+            let _fits = ranges.push(AckRange { from_next, count });
+        }
         ranges
     }
 

@@ -12,10 +12,10 @@ use hushwire_wire::control::Undelivered;
 
 use super::limits::{MESSAGES_AHEAD_BYTES_MAX, MESSAGES_AHEAD_MAX};
 use crate::journal::{EndedSend, MessageId, Outcome, OutgoingLog};
-use crate::suite::frame_types::{Ack, Frame, FrameWriter};
+use crate::suite::frame_types::{Ack, AckRange, Frame, FrameWriter};
 
-/// The slot of a device's messages to its peer. Slot 0 is cover.
-pub(super) const SLOT: u16 = 1;
+/// The first slot of a device's messages to its peer. Slot 0 is cover.
+const SLOT: u16 = 1;
 /// The conversation that every pair has.
 pub(super) const CONVERSATION: [u8; 16] = [0; 16];
 
@@ -26,6 +26,8 @@ enum Stage {
     Held,
     /// The peer has it, though its application has not taken it yet.
     Received,
+    /// It has ended, which is not on disk yet: nobody hears of it.
+    Ending,
     /// It has ended, and the peer must be told not to wait for it.
     Gap {
         /// That is due now.
@@ -106,7 +108,7 @@ pub struct PendingSend {
     pub is_received: bool,
 }
 
-/// What the peer's answer to OPEN means.
+/// What the peer's word about the log means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// These are taken.
@@ -119,6 +121,8 @@ pub(super) enum Answer {
 
 #[derive(Debug)]
 pub(super) struct Outbox {
+    /// A log that begins anew has another, so that what is acknowledged late is not taken for its own.
+    slot: u16,
     incarnation: u64,
     /// The journal knows the incarnation.
     is_known: bool,
@@ -130,21 +134,23 @@ pub(super) struct Outbox {
     first: u64,
     messages: VecDeque<Message>,
     held_bytes: usize,
-    /// Gaps among them.
+    /// Those among them that have ended.
     gaps: usize,
     /// Messages below are on disk.
     stored: u64,
     /// Number of the next message of which something was not sent in this session.
     fresh: u64,
     fresh_bytes: usize,
-    /// Messages below may have been sent whole, by this process or an earlier one.
+    /// Messages below may be known to the peer: they were sent whole or given up, by this process or an earlier one.
     reach: u64,
+    /// For a log from the journal, until the peer has said where it is: messages from here on wait. Sent before, they
+    /// would hide that this device was set back, and the peer would take them for what it has seen under their
+    /// numbers.
+    unproven: Option<u64>,
     /// Fragments to be sent again.
     again: VecDeque<(u64, u32, u32)>,
     /// The peer has answered OPEN on this session.
     opened: bool,
-    /// The log has another name than the peer knows, and what it acknowledges is not about this one.
-    renamed: bool,
     /// The peer is to say where it is, by an OPEN that it answers.
     asks: bool,
 }
@@ -153,6 +159,7 @@ impl Outbox {
     /// The log as the journal has it, or a new one whose name will be `incarnation`.
     pub(super) fn new(log: Option<OutgoingLog>, incarnation: u64) -> Self {
         let mut outbox = Self {
+            slot: SLOT,
             incarnation,
             is_known: false,
             is_begun: false,
@@ -165,9 +172,9 @@ impl Outbox {
             fresh: 0,
             fresh_bytes: 0,
             reach: 0,
+            unproven: None,
             again: VecDeque::new(),
             opened: false,
-            renamed: false,
             asks: false,
         };
         let Some(log) = log else { return outbox };
@@ -182,6 +189,7 @@ impl Outbox {
         }
         outbox.fill_to(log.next_number);
         (outbox.stored, outbox.reach) = (log.next_number, log.next_number);
+        outbox.unproven = Some(log.next_number);
         outbox.fresh = outbox.first;
         outbox.skip();
         outbox
@@ -236,6 +244,17 @@ impl Outbox {
     /// The journal has this message, and with it all before.
     pub(super) fn on_stored(&mut self, number: u64) {
         self.stored = self.stored.max(number + 1);
+        self.prove();
+    }
+
+    /// Messages below may be sent.
+    fn sendable(&self) -> u64 {
+        self.unproven.map_or(self.stored, |from| from.min(self.stored))
+    }
+
+    /// Asks the peer where it is, if messages wait for that.
+    fn prove(&mut self) {
+        self.asks |= self.sendable() < self.stored;
     }
 
     /// Gives up what is not stored; the numbers of these messages.
@@ -284,14 +303,15 @@ impl Outbox {
     }
 
     /// Whether something that was sent has not ended.
-    pub(super) const fn waits(&self) -> bool {
-        self.fresh > self.first
+    pub(super) fn waits(&self) -> bool {
+        self.fresh > self.first || self.sendable() < self.stored
     }
 
     /// A new session: the log is opened again. `fresh` says that the peer may have lost what it held with the old one:
     /// everything is sent from its beginning.
     pub(super) fn on_session(&mut self, fresh: bool) {
         self.opened = false;
+        self.prove();
         if !fresh {
             return;
         }
@@ -300,6 +320,7 @@ impl Outbox {
         for message in &mut self.messages {
             message.stage = match message.stage {
                 Stage::Held | Stage::Received => Stage::Held,
+                Stage::Ending => Stage::Ending,
                 Stage::Gap { .. } => Stage::Gap { due: true },
             };
             if message.is_live() {
@@ -309,15 +330,24 @@ impl Outbox {
         self.skip();
     }
 
-    /// The peer acknowledges. Returns what it has taken.
-    pub(super) fn on_ack(&mut self, ack: &Ack, now_s: u64) -> Vec<EndedSend> {
-        if ack.slot != SLOT || self.renamed {
-            return Vec::new();
+    /// The peer acknowledges. `renewed` names a new log, should one be needed.
+    pub(super) fn on_ack(&mut self, ack: &Ack, renewed: u64, now_s: u64) -> Answer {
+        if ack.slot != self.slot {
+            return Answer::Foreign;
+        }
+        let ranges = ack.ranges.as_slice();
+        let end_of = |range: &AckRange| {
+            let from = ack.next.saturating_add(range.from_next.into());
+            from.saturating_add(range.count.into())
+        };
+        let end = ranges.iter().map(end_of).max().unwrap_or(0).max(ack.next);
+        if self.is_beyond(end) {
+            return self.set_back(renewed);
         }
         let taken = self.take_below(ack.next, now_s);
-        for range in ack.ranges.as_slice() {
+        for range in ranges {
             let from = self.base.saturating_add(ack.next).saturating_add(range.from_next.into());
-            let to = from.saturating_add(range.count.into()).min(self.reach);
+            let to = from.saturating_add(range.count.into());
             for number in from.max(self.first)..to {
                 if let Some(message) = self.message(number)
                     && message.is_live()
@@ -326,7 +356,21 @@ impl Outbox {
                 }
             }
         }
-        taken
+        Answer::Known(taken)
+    }
+
+    /// Whether the peer cannot know of everything below `next`, for this log was never there.
+    const fn is_beyond(&self, next: u64) -> bool {
+        next > self.reach - self.base
+    }
+
+    fn set_back(&mut self, renewed: u64) -> Answer {
+        (self.incarnation, self.base) = (renewed, self.first);
+        (self.is_known, self.is_begun) = (false, true);
+        (self.reach, self.unproven) = (self.first, None);
+        self.slot = if self.slot == u16::MAX { SLOT } else { self.slot + 1 };
+        self.on_session(true);
+        Answer::SetBack { incarnation: renewed, base: self.first }
     }
 
     /// The peer answers OPEN: it expects `next`. `renewed` names a new log, should one be needed.
@@ -338,16 +382,13 @@ impl Outbox {
         renewed: u64,
         now_s: u64,
     ) -> Answer {
-        if slot != SLOT || incarnation != self.incarnation {
+        if slot != self.slot || incarnation != self.incarnation {
             return Answer::Foreign;
         }
-        if next > self.reach.max(self.stored) - self.base {
-            (self.incarnation, self.base) = (renewed, self.first);
-            (self.is_known, self.is_begun, self.renamed) = (false, true, true);
-            self.on_session(true);
-            return Answer::SetBack { incarnation: renewed, base: self.first };
+        if self.is_beyond(next) {
+            return self.set_back(renewed);
         }
-        (self.opened, self.renamed) = (true, false);
+        (self.opened, self.unproven) = (true, None);
         Answer::Known(self.take_below(next, now_s))
     }
 
@@ -357,20 +398,26 @@ impl Outbox {
         slot: u16,
         sequence: u64,
         reason: u16,
+        renewed: u64,
         now_s: u64,
-    ) -> Option<EndedSend> {
-        let number = self.base.checked_add(sequence)?;
-        if slot != SLOT || self.renamed || number >= self.reach {
-            return None;
+    ) -> Answer {
+        if slot != self.slot {
+            return Answer::Foreign;
         }
-        match self.message(number)?.stage {
-            Stage::Gap { .. } => {
+        if self.is_beyond(sequence.saturating_add(1)) {
+            return self.set_back(renewed);
+        }
+        let number = self.base + sequence;
+        let stage = self.message(number).map(|message| message.stage);
+        match stage {
+            Some(Stage::Gap { .. }) => {
                 self.gap_due(number);
-                None
+                Answer::Known(Vec::new())
             }
-            Stage::Held | Stage::Received => {
-                Some(self.end_at(number, now_s, Outcome::Rejected { reason }))
+            Some(Stage::Held | Stage::Received) => {
+                Answer::Known(vec![self.end_at(number, now_s, Outcome::Rejected { reason })])
             }
+            Some(Stage::Ending) | None => Answer::Known(Vec::new()),
         }
     }
 
@@ -401,7 +448,7 @@ impl Outbox {
         let message = self.message(number).expect("a live message is kept");
         let ended = message.ended(number, now_s, outcome);
         let length = std::mem::take(&mut message.bytes).len();
-        message.stage = Stage::Gap { due: false };
+        message.stage = Stage::Ending;
         message.cuts.clear();
         self.gaps += 1;
         self.held_bytes -= length;
@@ -412,16 +459,19 @@ impl Outbox {
         ended
     }
 
-    /// The peer is to be told that this message will not come.
+    /// The end of this message is on disk: the peer is to be told that it will not come.
     pub(super) fn gap_due(&mut self, number: u64) {
-        if let Some(Message { stage: Stage::Gap { due }, .. }) = self.message(number) {
-            *due = true;
+        if let Some(Message { stage: stage @ (Stage::Ending | Stage::Gap { .. }), .. }) =
+            self.message(number)
+        {
+            *stage = Stage::Gap { due: true };
         }
         self.skip();
     }
 
     /// What the peer was told of gaps may have been lost.
     pub(super) fn tell_gaps_again(&mut self) {
+        self.prove();
         if self.gaps == 0 {
             return;
         }
@@ -453,11 +503,12 @@ impl Outbox {
         let (mut at, end) = (0, self.sent());
         while at < end {
             let rest = self.messages.iter().take(end).skip(at);
-            let run = rest.clone().take_while(|message| !message.is_live()).count();
+            let is_gap = |message: &&Message| matches!(message.stage, Stage::Gap { .. });
+            let run = rest.clone().take_while(is_gap).count();
             let is_due = |message: &Message| message.stage == Stage::Gap { due: true };
             if rest.take(run).any(is_due) {
                 let from = self.first + at as u64 - self.base;
-                let gap = Frame::Gap { slot: SLOT, from, to: from + run as u64 };
+                let gap = Frame::Gap { slot: self.slot, from, to: from + run as u64 };
                 if writer.push(&gap).is_err() {
                     return;
                 }
@@ -472,7 +523,7 @@ impl Outbox {
     /// Writes OPEN where the peer has not answered it yet or is to answer again; `false` where it does not fit.
     fn open(&self, writer: &mut FrameWriter<'_>) -> bool {
         let open = Frame::Open {
-            slot: SLOT,
+            slot: self.slot,
             conversation: CONVERSATION,
             incarnation: self.incarnation,
             first_held: self.first - self.base,
@@ -482,7 +533,7 @@ impl Outbox {
     }
 
     fn take_below(&mut self, next: u64, now_s: u64) -> Vec<EndedSend> {
-        // Nobody takes what was never sent whole.
+        // Nobody takes what was never sent whole, nor passes a gap that it was never told of.
         let to = self.base.saturating_add(next).min(self.reach);
         let mut taken = Vec::new();
         while self.first < to {

@@ -140,22 +140,15 @@ impl Conversation {
                 }
             }
             Frame::Ack(ack) => {
-                let taken = self.outbox.on_ack(ack, moment.unix_s());
-                self.store_ends(taken);
+                let renewed = u64::from_le_bytes(draw(random));
+                let answer = self.outbox.on_ack(ack, renewed, moment.unix_s());
+                self.on_answer(answer);
             }
             Frame::State { slot, incarnation, next_expected } => {
                 let renewed = u64::from_le_bytes(draw(random));
                 let (next, now_s) = (*next_expected, moment.unix_s());
-                match self.outbox.on_state(*slot, *incarnation, next, renewed, now_s) {
-                    Answer::Known(taken) => self.store_ends(taken),
-                    Answer::SetBack { incarnation, base } => {
-                        let peer = self.channel.peer();
-                        let entry = Entry::LogBegun { peer, incarnation, base };
-                        self.storing.push(entry, Then::LogKnown);
-                        self.events.push_back(Event::SetBack);
-                    }
-                    Answer::Foreign => {}
-                }
+                let answer = self.outbox.on_state(*slot, *incarnation, next, renewed, now_s);
+                self.on_answer(answer);
             }
             Frame::Open { slot, conversation, incarnation, first_held, next } => {
                 let (first_held, next) = (*first_held, *next);
@@ -169,9 +162,10 @@ impl Conversation {
                 self.on_missing(lost);
             }
             Frame::Reject { slot, sequence, reason } => {
+                let renewed = u64::from_le_bytes(draw(random));
                 let now_s = moment.unix_s();
-                let ended = self.outbox.on_reject(*slot, *sequence, *reason, now_s);
-                self.store_ends(ended.into_iter().collect());
+                let answer = self.outbox.on_reject(*slot, *sequence, *reason, renewed, now_s);
+                self.on_answer(answer);
             }
             Frame::Reset { reason, stream } => {
                 if let Some(id) = self.streams.on_reset(*stream, *reason, moment.now) {
@@ -187,6 +181,20 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// What the peer has said about the log of messages to it.
+    fn on_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Known(taken) => self.store_ends(taken),
+            Answer::SetBack { incarnation, base } => {
+                let peer = self.channel.peer();
+                let entry = Entry::LogBegun { peer, incarnation, base };
+                self.storing.push(entry, Then::LogKnown);
+                self.events.push_back(Event::SetBack);
+            }
+            Answer::Foreign => {}
+        }
     }
 
     /// The log has moved without the application: what it has not seen of it is lost.

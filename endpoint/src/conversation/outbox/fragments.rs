@@ -2,7 +2,7 @@
 
 use hushwire_wire::padding::padme;
 
-use super::{Message, Outbox, SLOT, Stage};
+use super::{Message, Outbox, Stage};
 use crate::conversation::flight::Item;
 use crate::suite::frame_types::{DATA_EXPIRY_LEN, DATA_HEADER_LEN, Data, Frame, FrameWriter};
 
@@ -30,9 +30,9 @@ impl Message {
 impl Outbox {
     /// Moves over what needs no sending any more.
     pub(super) fn skip(&mut self) {
-        let (sent, stored) = (self.sent(), self.stored);
+        let (sent, sendable) = (self.sent(), self.sendable());
         for message in self.messages.iter_mut().skip(sent) {
-            if message.stage == Stage::Held || self.fresh >= stored {
+            if message.stage == Stage::Held || self.fresh >= sendable {
                 break;
             }
             if let Stage::Gap { due } = &mut message.stage {
@@ -42,11 +42,13 @@ impl Outbox {
             self.fresh += 1;
             self.fresh_bytes += message.bytes.len();
         }
+        // The peer will pass these too.
+        self.reach = self.reach.max(self.fresh);
     }
 
     /// Whether there is a message to be sent for the first time that may be.
     fn has_fresh(&self) -> bool {
-        self.is_known && self.fresh < self.stored && self.may_begin()
+        self.is_known && self.fresh < self.sendable() && self.may_begin()
     }
 
     /// Whether there is something to send.
@@ -66,8 +68,9 @@ impl Outbox {
         }
         if self.has_fresh() {
             let sent = self.sent();
-            let stored = usize::try_from(self.stored - self.fresh).unwrap_or(usize::MAX);
-            let waiting = self.messages.iter().skip(sent).take(stored);
+            let sendable = self.sendable().saturating_sub(self.fresh);
+            let sendable = usize::try_from(sendable).unwrap_or(usize::MAX);
+            let waiting = self.messages.iter().skip(sent).take(sendable);
             for message in waiting.filter(|message| message.stage == Stage::Held) {
                 bytes += (message.total() - message.cut_to()) as usize + message.header_len();
                 if bytes >= ENOUGH {
@@ -200,11 +203,11 @@ impl Outbox {
         offset: u32,
         length: u32,
     ) {
-        let sequence = number - self.base;
+        let (slot, sequence) = (self.slot, number - self.base);
         let message = self.message(number).expect("a fragment of a kept message");
         let bytes = &message.bytes[offset as usize..][..length as usize];
         let (total, expiry_s) = (message.total(), message.expires_s);
-        let data = Data { slot: SLOT, sequence, offset, total, expiry_s, bytes };
+        let data = Data { slot, sequence, offset, total, expiry_s, bytes };
         writer.push(&Frame::Data(data)).expect("the room was measured");
         items.push(Item::Fragment { message: number, offset, length });
     }
