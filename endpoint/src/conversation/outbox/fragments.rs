@@ -110,6 +110,13 @@ impl Outbox {
                 self.again.push_back((number, cut[0], cut[1] - cut[0]));
             }
         }
+        // What was received is said anew with the answer: an ACK of the previous session that came late may have named
+        // what the peer has lost since.
+        for message in self.messages.iter_mut().take(sent) {
+            if message.stage == Stage::Received {
+                message.stage = Stage::Held;
+            }
+        }
     }
 
     /// A cell with this fragment was not delivered.
