@@ -343,6 +343,9 @@ impl Device {
                         Heard::HandshakeBegins { time_ns } => {
                             times.sent_ns = times.sent_ns.max(time_ns);
                         }
+                        Heard::HandshakeAnswered { time_ns } => {
+                            times.seen_ns = times.seen_ns.max(time_ns);
+                        }
                         Heard::HandshakeEnded(established) => {
                             let time_ns = established.time_ns();
                             match established.role() {
@@ -359,6 +362,7 @@ impl Device {
                         | Heard::Lost { .. }
                         | Heard::StreamIncoming
                         | Heard::StreamChanged(_)
+                        | Heard::PeerIncompatible { .. }
                         | Heard::PeerAway { .. }) => process.heard.push_back((number, other)),
                     }
                 }

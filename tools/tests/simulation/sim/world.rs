@@ -501,7 +501,12 @@ impl World {
                     self.summary.sessions += 1;
                     self.trace(self.now);
                 }
+                Heard::PeerIncompatible { why } => {
+                    let what = format!("device {number} cannot talk to {peer}: {why}");
+                    return violation("protocol", what);
+                }
                 Heard::HandshakeBegins { .. }
+                | Heard::HandshakeAnswered { .. }
                 | Heard::HandshakeEnded(_)
                 | Heard::SessionLost
                 | Heard::MessageReady
