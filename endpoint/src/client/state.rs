@@ -79,8 +79,10 @@ pub(super) struct State {
     to_store: VecDeque<(u64, Entry)>,
     /// A batch is being written.
     storing: bool,
-    /// Why nothing can be stored at present.
+    /// Why nothing can be stored at present: messages are refused.
     storage_failed: Option<String>,
+    /// Why something could not be stored last, which was told.
+    storage_trouble: Option<String>,
     /// Epochs given so far.
     epochs: u64,
     pub(super) streams: HashMap<(DeviceId, StreamId), StreamWakers>,
@@ -150,6 +152,7 @@ impl State {
             to_store: VecDeque::new(),
             storing: false,
             storage_failed: None,
+            storage_trouble: None,
             epochs: 0,
             streams: HashMap::new(),
             answers: BTreeMap::new(),

@@ -47,6 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut journal: Journal) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(STORAGE_RETRY_MS)).await;
+                shared.state.lock().may_store_again();
             }
         }
     }

@@ -244,14 +244,11 @@ fn conversations() -> Vec<(String, Vec<u8>)> {
         [vec![0, (step.len() / 2) as u8], step].concat()
     };
     let table: [(&str, Vec<Vec<u8>>); 5] = [
-        (
-            "messages",
-            vec![feed(&[open.clone(), data(0, 0, 2, b"hi")]), vec![6, 7, 3, 9, 11, 7, 10, 200]],
-        ),
+        ("messages", vec![feed(&[open, data(0, 0, 2, b"hi")]), vec![6, 7, 3, 9, 11, 7, 10, 200]]),
         (
             "pieces-and-gaps",
             vec![
-                feed(&[open.clone(), data(1, 2, 4, b"lo"), data(1, 0, 4, b"he")]),
+                feed(&[open, data(1, 2, 4, b"lo"), data(1, 0, 4, b"he")]),
                 feed(&[Frame::Gap { slot: 1, from: 0, to: 1 }]),
                 vec![6, 7, 1, 9, 11, 7],
             ],

@@ -164,7 +164,7 @@ impl State {
 
     /// These are on disk.
     pub(in crate::client) fn stored(&mut self, batch: Batch) {
-        self.storage_failed = None;
+        (self.storage_failed, self.storage_trouble) = (None, None);
         for (epoch, entry) in batch.epochs.into_iter().zip(batch.entries) {
             let device = entry.peer();
             if self.peers.get(&device).is_some_and(|peer| peer.epoch == epoch) {
@@ -177,10 +177,12 @@ impl State {
 
     /// These are not: messages are given back to who gave them, everything else is tried again.
     pub(in crate::client) fn not_stored(&mut self, batch: Batch, why: &str) {
-        if self.storage_failed.is_none() {
+        if self.storage_trouble.as_deref() != Some(why) {
             self.tell(Event::StorageFailed { why: why.into() });
         }
+        self.storage_trouble = Some(why.into());
         self.storage_failed = Some(why.into());
+        self.storing = false;
         for item in batch.epochs.into_iter().zip(batch.entries).rev() {
             self.to_store.push_front(item);
         }
@@ -196,6 +198,11 @@ impl State {
             }
         }
         self.signals.room = true;
+    }
+
+    /// Messages are taken again, to see whether they can be stored by now.
+    pub(in crate::client) fn may_store_again(&mut self) {
+        self.storage_failed = None;
     }
 
     pub(super) fn on_stored(&mut self, peer: DeviceId, number: u64) {
