@@ -32,7 +32,7 @@ pub use pairing::{PairingOffer, PairingOptions, PendingPair, SpokenOffer};
 pub use stream::{StreamReader, StreamWriter};
 pub use transfers::{FileOptions, IncomingTransfer, Transfer};
 pub use types::{
-    Delivery, Message, Options, Outbox, PeerInfo, Receipt, SendOptions, SendState, Sent, WhenFull,
+    Delivery, Message, Options, Outbox, PeerInfo, Receipt, RelayInfo, SendOptions, SendState, Sent, WhenFull,
 };
 
 use crate::conversation::preamble::Label;
@@ -225,6 +225,12 @@ impl Client {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.state.lock().link.is_some()
+    }
+
+    /// What the relay said of itself when it welcomed this device; `None` while there is no connection.
+    #[must_use]
+    pub fn relay_info(&self) -> Option<RelayInfo> {
+        self.shared.state.lock().link.as_ref().map(|link| RelayInfo::from(link.welcome()))
     }
 
     /// Listens to what happens from now on.

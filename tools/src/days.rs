@@ -17,6 +17,15 @@ pub fn date(days_since_1970: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// `2026-03-01 17:04:05 UTC` from seconds since 1970-01-01.
+#[must_use]
+pub fn moment(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let days = u32::try_from(days).unwrap_or(u32::MAX);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", date(days))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +42,13 @@ mod tests {
         check(20_454, "2026-01-01");
         check(47_540, "2100-02-28");
         check(47_541, "2100-03-01");
+    }
+
+    #[test]
+    fn moments() {
+        assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(moment(951_868_799), "2000-02-29 23:59:59 UTC");
+        assert_eq!(moment(1_767_225_600), "2026-01-01 00:00:00 UTC");
+        assert!(moment(u64::MAX).ends_with(" UTC"));
     }
 }

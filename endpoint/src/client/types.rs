@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hushwire_wire::control::CoverMode;
+use hushwire_wire::control::{CoverMode, Welcome};
 use hushwire_wire::id::DeviceId;
 use tokio::sync::oneshot;
 
@@ -160,6 +160,24 @@ impl Sent {
             first_sent_s: pending.first_sent_s,
             state,
         }
+    }
+}
+
+/// A relay, as it described itself in WELCOME.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayInfo {
+    /// This device's home shard.
+    pub shard: u16,
+    /// Shards in all.
+    pub shards: u16,
+    /// The operator's name for the place, may be empty.
+    pub region: String,
+}
+
+impl From<&Welcome> for RelayInfo {
+    fn from(welcome: &Welcome) -> Self {
+        let Welcome { shard, shards, region, .. } = welcome;
+        Self { shard: *shard, shards: *shards, region: region.clone() }
     }
 }
 

@@ -19,7 +19,7 @@ const _: () = assert!(SEALED_BYTES_MAX <= FILE_BYTES_MAX);
 /// The most names a directory is listed for.
 const NAMES_MAX: usize = 8 * 1024;
 const TEMPORARY: &str = ".tmp";
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The directory, who may own it, how files are changed in it, and whether they are sealed. Owner and changes are
 /// arguments for the tests.

@@ -52,11 +52,7 @@ impl Keystore {
     /// Whether there is a passphrase.
     #[must_use]
     pub fn protection(&self) -> Protection {
-        match self.vault.as_ref().map(Vault::stage) {
-            None => Protection::Permissions,
-            Some(Stage::Sealed) => Protection::Passphrase,
-            Some(Stage::Setting | Stage::Changing | Stage::Removing) => Protection::Unfinished,
-        }
+        protection_of(self.vault.as_ref())
     }
 
     /// Sets the passphrase, or changes it. Every file is sealed under a new key: an old copy of `passphrase.json` and the
@@ -130,6 +126,14 @@ impl Keystore {
             (Stage::Sealed | Stage::Setting | Stage::Changing, None) => {}
         }
         Ok(())
+    }
+}
+
+pub(super) fn protection_of(vault: Option<&Vault>) -> Protection {
+    match vault.map(Vault::stage) {
+        None => Protection::Permissions,
+        Some(Stage::Sealed) => Protection::Passphrase,
+        Some(Stage::Setting | Stage::Changing | Stage::Removing) => Protection::Unfinished,
     }
 }
 

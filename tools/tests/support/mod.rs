@@ -7,6 +7,7 @@
 )]
 
 pub mod people;
+pub mod person;
 pub mod program;
 pub mod proxy;
 pub mod pty;
@@ -50,6 +51,16 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Unix seconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what programs say of time is compared with the clock"
+)]
+pub fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("the clock is right").as_secs()
 }
 
 #[expect(clippy::disallowed_methods, reason = "between two looks at a process")]

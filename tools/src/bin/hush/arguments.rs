@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::chat::Chat;
 use crate::pipe::Pipe;
+use crate::trace::Trace;
 
 /// Messages and files between your devices, through a relay that cannot read them.
 ///
@@ -88,6 +89,11 @@ pub(crate) enum Command {
     ///
     /// One side says `hush pipe --listen PEER`, the other `hush pipe PEER`. It ends when both inputs have ended.
     Pipe(Pipe),
+    /// Tell what became of messages that were sent: of all, of those to a peer, or the whole story of one.
+    ///
+    /// Reads the journal, also while another `hush` is at work. What only that process knows (whether a message that has
+    /// not ended was sent, or is at the peer already) it does not tell. Times are UTC.
+    Trace(Trace),
     /// Set, change or remove the passphrase of this device's keys.
     ///
     /// Without one, whoever gets at the files of the keystore is this device.

@@ -1,7 +1,7 @@
 //! What each command does, but for the demo.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use hushwire::client::{Client, Event, FileOptions, IncomingTransfer, Message, Options, Transfer};
@@ -317,6 +317,17 @@ fn show_saved(peer: DeviceId, saved: &Saved, json: bool) -> Result<()> {
     let value =
         json!({ "from": peer.to_text(), "file": path, "bytes": content.bytes, "sha256": sha256 });
     show(json, &text, &value)
+}
+
+/// Time since 1970.
+#[expect(clippy::disallowed_methods, reason = "a command reads the clock for what it tells")]
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Unix seconds.
+pub(crate) fn now_s() -> u64 {
+    now().as_secs()
 }
 
 /// Enough of an ID to tell one's own peers apart.

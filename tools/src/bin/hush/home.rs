@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use hushwire::identity::{Identity, Words};
-use hushwire::keystore::{BackupFile, Cost, Keystore, KeystoreError, Passphrase, Peer, Protection};
+use hushwire::keystore::{
+    BackupFile, Cost, Keystore, KeystoreError, Look, Passphrase, Peer, Protection,
+};
 use hushwire::suite::random::OsRandom;
 use hushwire_wire::id::DeviceId;
 
@@ -45,17 +47,10 @@ impl Home {
 
     /// Opens the keystore, asking for its passphrase where it has one.
     pub(crate) fn open(&self) -> Result<Keystore> {
-        if !self.exists() {
-            return Err(KeystoreError::Missing { path: self.path.clone() }.into());
-        }
-        let keystore = match &self.passphrase_file {
-            // A file is expected to be needed: a keystore without a passphrase may have been put in the place of ours.
-            Some(file) => Keystore::open_with(&self.path, &passphrase_file(file)?)?,
-            None => match Keystore::open(&self.path) {
-                Err(KeystoreError::PassphraseNeeded { .. }) => self.ask()?,
-                opened => opened?,
-            },
-        };
+        let keystore = self.with_passphrase(|passphrase| match passphrase {
+            Some(passphrase) => Keystore::open_with(&self.path, passphrase),
+            None => Keystore::open(&self.path),
+        })?;
         if keystore.protection() == Protection::Unfinished {
             note(
                 false,
@@ -65,7 +60,29 @@ impl Home {
         Ok(keystore)
     }
 
-    fn ask(&self) -> Result<Keystore> {
+    /// Looks at the keystore, which another process may have open.
+    pub(crate) fn look(&self) -> Result<Look> {
+        self.with_passphrase(|passphrase| Keystore::look(&self.path, passphrase))
+    }
+
+    fn with_passphrase<T>(
+        &self,
+        open: impl Fn(Option<&Passphrase>) -> Result<T, KeystoreError>,
+    ) -> Result<T> {
+        if !self.exists() {
+            return Err(KeystoreError::Missing { path: self.path.clone() }.into());
+        }
+        match &self.passphrase_file {
+            // A file is expected to be needed: a keystore without a passphrase may have been put in the place of ours.
+            Some(file) => Ok(open(Some(&passphrase_file(file)?))?),
+            None => match open(None) {
+                Err(KeystoreError::PassphraseNeeded { .. }) => self.ask(open),
+                opened => Ok(opened?),
+            },
+        }
+    }
+
+    fn ask<T>(&self, open: impl Fn(Option<&Passphrase>) -> Result<T, KeystoreError>) -> Result<T> {
         let Ok(mut terminal) = Terminal::open(NO_TERMINAL) else {
             let needed = KeystoreError::PassphraseNeeded { path: self.path.clone() };
             return Err(anyhow::Error::new(needed).context(NO_TERMINAL));
@@ -73,7 +90,7 @@ impl Home {
         let prompt = format!("Passphrase of {}: ", self.path.display());
         let mut tries = 1;
         loop {
-            match Keystore::open_with(&self.path, &terminal.passphrase(&prompt)?) {
+            match open(Some(&terminal.passphrase(&prompt)?)) {
                 Err(KeystoreError::WrongPassphrase { .. }) if tries < TRIES => {
                     terminal.print("That is not it.\n")?;
                     tries += 1;
@@ -121,14 +138,23 @@ impl Home {
 
 /// The peer that `text` means: a name, an ID, or the beginning of exactly one ID.
 pub(crate) fn peer(keystore: &Keystore, text: &str) -> Result<DeviceId> {
-    if let Some(peer) = keystore.peer_named(text) {
-        return Ok(peer.device());
+    peer_among(keystore.peers(), text)
+}
+
+/// The same among these peers.
+pub(crate) fn peer_among<'a>(
+    peers: impl Iterator<Item = &'a Peer>,
+    text: &str,
+) -> Result<DeviceId> {
+    let mut found = Vec::new();
+    for peer in peers {
+        if peer.name() == text {
+            return Ok(peer.device());
+        }
+        if !text.is_empty() && peer.device().to_text().starts_with(text) {
+            found.push(peer.device());
+        }
     }
-    let found: Vec<DeviceId> = keystore
-        .peers()
-        .map(Peer::device)
-        .filter(|device| !text.is_empty() && device.to_text().starts_with(text))
-        .collect();
     match found.as_slice() {
         [device] => Ok(*device),
         [] => bail!("no peer is called {text:?}: `hush peers` lists them, `hush pair` adds one"),

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use hushwire::identity::{Identity, WORDS, Words};
@@ -15,6 +14,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::arguments::{Backup, ChangePassphrase, Restore};
+use crate::commands::now_s;
 use crate::home::Home;
 use crate::secret::{Terminal, passphrase_file, words_from_input};
 use crate::terminal::show;
@@ -218,9 +218,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).with_context(failed)?;
     file.take(BACKUP_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(failed)?;
     Ok(bytes)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a backup carries the date")]
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -12,6 +12,7 @@ mod qr;
 mod record;
 mod secret;
 mod terminal;
+mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
             Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,
             Command::Receive(receive) => commands::receive(&home()?, &receive, json).await,
+            Command::Trace(trace) => trace::trace(&home()?, &trace, json),
             Command::Passphrase(change) => keys::passphrase(&home()?, &change, json),
             Command::Backup(backup) => keys::backup(&home()?, &backup, json),
             Command::Restore(restore) => keys::restore(&home()?, &restore, json),

@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use hushwire::identity::WordsError;
+use hushwire::journal::JournalError;
 use hushwire::keystore::{BackupError, KeystoreError, PassphraseError, RehearsalError};
 use hushwire_wire::code::CodeError;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -90,6 +91,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return if let Some(error) = error.downcast_ref::<KeystoreError>() {
             let wrong = matches!(error, KeystoreError::WrongPassphrase { .. });
             if wrong { code::PERMISSION } else { code::CONFIG }
+        } else if error.is::<JournalError>() {
+            code::CONFIG
         } else if error.is::<CodeError>()
             || error.is::<WordsError>()
             || error.is::<RehearsalError>()
