@@ -32,7 +32,8 @@ pub use pairing::{PairingOffer, PairingOptions, PendingPair, SpokenOffer};
 pub use stream::{StreamReader, StreamWriter};
 pub use transfers::{FileOptions, IncomingTransfer, Transfer};
 pub use types::{
-    Delivery, Message, Options, Outbox, PeerInfo, Receipt, RelayInfo, SendOptions, SendState, Sent, WhenFull,
+    Delivery, Message, Options, Outbox, PeerInfo, Receipt, RelayInfo, SendOptions, SendState, Sent,
+    WhenFull,
 };
 
 use crate::conversation::preamble::Label;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hushwire_tools::completions::Shell;
 
 use crate::chat::Chat;
 use crate::pipe::Pipe;
+use crate::status::Status;
 use crate::trace::Trace;
 
 /// Messages and files between your devices, through a relay that cannot read them.
@@ -57,11 +59,6 @@ pub(crate) enum Command {
     /// A spoken code (--spoken), 7-apple-river: one person says it, the other types it. Good for one try, nothing to
     /// compare.
     Pair(Pair),
-    /// Remove a peer: its key here, and its right to send to this device. Works without the relay too.
-    Unpair {
-        /// The peer: its name, its ID, or the first characters of its ID.
-        peer: String,
-    },
     /// List the devices that this one is paired with: fingerprints, how and when they were verified, who may send.
     Peers,
     /// Let a peer send to this device, which was paired with --one-way.
@@ -71,6 +68,11 @@ pub(crate) enum Command {
     },
     /// Let a peer send to this device no longer. It stays paired.
     Ungrant {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+    },
+    /// Remove a peer: its key here, and its right to send to this device. Works without the relay too.
+    Unpair {
         /// The peer: its name, its ID, or the first characters of its ID.
         peer: String,
     },
@@ -89,6 +91,11 @@ pub(crate) enum Command {
     ///
     /// One side says `hush pipe --listen PEER`, the other `hush pipe PEER`. It ends when both inputs have ended.
     Pipe(Pipe),
+    /// Say what this device knows of itself, its relay and its peers, and from where.
+    ///
+    /// Connects, unless another `hush` is at work; what waits in the outbox then is sent. A peer counts as reachable
+    /// where it answered during this command.
+    Status(Status),
     /// Tell what became of messages that were sent: of all, of those to a peer, or the whole story of one.
     ///
     /// Reads the journal, also while another `hush` is at work. What only that process knows (whether a message that has
@@ -104,6 +111,13 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Make this device's keystore from its 24 words.
     Restore(Restore),
+    /// Print a script that completes these commands in a shell.
+    ///
+    /// Bash: hush completions bash > ~/.local/share/bash-completion/completions/hush
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -149,7 +149,7 @@ async fn follow(mut states: watch::Receiver<Progress>, bar: &ProgressBar, what: 
 /// Waits for `sending`, however long the peer is away, but not where the relay says again and again that
 /// the peer does not take anything from this device. Only the relay says so, and a pairing that is about
 /// to be confirmed looks the same; so it ends this attempt and nothing else.
-async fn while_welcome<T>(
+pub(crate) async fn while_welcome<T>(
     client: &Client,
     peer: DeviceId,
     json: bool,

@@ -11,6 +11,7 @@ mod pipe;
 mod qr;
 mod record;
 mod secret;
+mod status;
 mod terminal;
 mod trace;
 
@@ -18,7 +19,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use hushwire_tools::completions;
 
 use arguments::{Arguments, Command};
 
@@ -65,7 +67,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
             Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,
             Command::Receive(receive) => commands::receive(&home()?, &receive, json).await,
+            Command::Status(status) => status::status(&home()?, &status, json).await,
             Command::Trace(trace) => trace::trace(&home()?, &trace, json),
+            Command::Completions { shell } => {
+                terminal::put(&completions::script(shell, Arguments::command()))
+            }
             Command::Passphrase(change) => keys::passphrase(&home()?, &change, json),
             Command::Backup(backup) => keys::backup(&home()?, &backup, json),
             Command::Restore(restore) => keys::restore(&home()?, &restore, json),

@@ -328,7 +328,7 @@ pub(crate) fn peers(home: &Home, json: bool) -> Result<()> {
 }
 
 /// How and when a peer was verified last, and what it may do.
-fn history(peer: &Peer) -> String {
+pub(crate) fn history(peer: &Peer) -> String {
     let how = match peer.verified() {
         Verified::Sas => "by comparing digits",
         Verified::Camera => "by a camera, nothing was compared",
@@ -344,7 +344,7 @@ fn history(peer: &Peer) -> String {
     format!("verified on {} (UTC) {how}; {grant}", date(days))
 }
 
-const fn word(verified: Verified) -> &'static str {
+pub(crate) const fn word(verified: Verified) -> &'static str {
     match verified {
         Verified::Sas => "digits",
         Verified::Camera => "camera",
@@ -352,7 +352,7 @@ const fn word(verified: Verified) -> &'static str {
     }
 }
 
-const fn grant_word(grant: Grant) -> &'static str {
+pub(crate) const fn grant_word(grant: Grant) -> &'static str {
     match grant {
         Grant::Given => "yes",
         Grant::Wanted => "wanted",

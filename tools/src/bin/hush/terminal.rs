@@ -1,7 +1,7 @@
 //! How results, progress and failures look, to a person and to a program.
 
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use hushwire::identity::WordsError;
@@ -37,17 +37,47 @@ impl fmt::Display for Unwelcome {
 
 impl std::error::Error for Unwelcome {}
 
+/// There was no connection within so many seconds.
+#[derive(Debug)]
+pub(crate) struct Late(pub(crate) u64);
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the relay did not answer within {} s", self.0)
+    }
+}
+
+impl std::error::Error for Late {}
+
+/// Nobody reads standard output any more.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// What could not be written to standard output.
+pub(crate) fn unwritten(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe { ReaderGone.into() } else { error.into() }
+}
+
+/// Writes to standard output, as it is.
+pub(crate) fn put(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritten)
+}
+
 /// Prints a result: `text` to a person, `value` to a program. A reader that has gone ends the program
 /// quietly, as it would end any other.
 pub(crate) fn show(json: bool, text: &str, value: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    if json {
-        writeln!(out, "{value}")?
-    } else {
-        writeln!(out, "{text}")?
-    }
-    out.flush()?;
-    Ok(())
+    let written = if json { writeln!(out, "{value}") } else { writeln!(out, "{text}") };
+    written.and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// Says something on the side, to a person only.
@@ -73,6 +103,10 @@ pub(crate) fn remark(json: bool, text: &str, value: &Value) {
 
 /// One sentence, and an exit code that says whether trying again may help.
 pub(crate) fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
+    if error.is::<ReaderGone>() {
+        // `hush trace | head` is no failure.
+        return ExitCode::SUCCESS;
+    }
     let code = exit_code(error);
     complain(error, &json!({ "error": format!("{error:#}"), "exit_code": code }), json);
     ExitCode::from(code)
@@ -91,6 +125,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return if let Some(error) = error.downcast_ref::<KeystoreError>() {
             let wrong = matches!(error, KeystoreError::WrongPassphrase { .. });
             if wrong { code::PERMISSION } else { code::CONFIG }
+        } else if error.is::<Late>() {
+            code::TEMPORARY
         } else if error.is::<JournalError>() {
             code::CONFIG
         } else if error.is::<CodeError>()

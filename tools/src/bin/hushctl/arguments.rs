@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use hushwire_tools::completions::Shell;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -52,6 +53,11 @@ pub(crate) enum Action {
     },
     /// Stops the relay gently: devices are told to come back a little later.
     Drain,
+    /// Prints a script that completes these commands in a shell.
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
 }
 
 /// A time in seconds, written like `90s`, `30m`, `24h` or `7d`.

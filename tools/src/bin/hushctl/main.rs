@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use hushwire_relay::control::admin::{Answer, Device, Question};
+use hushwire_tools::completions;
 
 use arguments::{Action, Arguments};
 use failure::Failure;
@@ -56,6 +57,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Action::Drain => {
             let answer = line::ask(socket, &Question::Drain)?;
             done(answer, json, out, "The relay says goodbye to its devices and stops.")
+        }
+        Action::Completions { shell } => {
+            Ok(out.write_all(&completions::script(*shell, Arguments::command()))?)
         }
     }
 }
