@@ -1,12 +1,14 @@
 //! `hush chat`: lines to a peer and messages from all, with what became of each line.
 
+use std::io::{BufRead, Read as _};
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use hushwire::Error;
 use hushwire::client::{Client, Delivery, Event, IncomingMessage, Receipt, SendOptions, SendState};
+use hushwire::conversation::limits::MESSAGE_BYTES_MAX;
 use hushwire::journal::MessageId;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::text;
@@ -14,15 +16,15 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::commands::{options, short};
+use crate::commands::{hex, options, short};
 use crate::home::{self, Home};
 use crate::record::Record;
-use crate::terminal::{note, show};
+use crate::terminal::{complain, note, show};
 
 /// Longest line that is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 64 * 1024;
 /// Lines read ahead of the outbox.
-const LINES_AHEAD_MAX: usize = 16;
+const LINES_AHEAD_MAX: usize = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
@@ -70,7 +72,7 @@ pub(crate) async fn chat(home: &Home, chat: &Chat, json: bool) -> Result<()> {
     note(json, "connected; a line is a message, Ctrl-D ends");
     tokio::select! {
         outcome = session.run(chat.stay) => outcome?,
-        _ = tokio::signal::ctrl_c() => session.leave(),
+        _ = tokio::signal::ctrl_c() => session.leave()?,
     }
     drop(session);
     client.close().await;
@@ -103,11 +105,13 @@ impl Session {
         let mut events = self.client.events();
         let mut ended = false;
         let client = self.client.clone();
-        while !ended || stay || !self.under_way.is_empty() {
+        // Beside everything else: two that only send would wait for each other for ever.
+        let mut storing: Option<Storing> = None;
+        while !ended || stay || storing.is_some() || !self.under_way.is_empty() {
             let incoming = pin!(client.next_message());
             tokio::select! {
-                line = lines.recv(), if !ended => match line {
-                    Some(line) => self.send(line).await?,
+                line = lines.recv(), if !ended && storing.is_none() => match line {
+                    Some(line) => storing = self.send(line?),
                     None => {
                         ended = true;
                         if !self.under_way.is_empty() {
@@ -115,6 +119,10 @@ impl Session {
                         }
                     }
                 },
+                stored = async { storing.as_mut().expect("there is one").await }, if storing.is_some() => {
+                    storing = None;
+                    self.sent(stored?)?;
+                }
                 Some(end) = self.under_way.join_next() => {
                     let (id, outcome) = end?;
                     self.tell_end(id, outcome)?;
@@ -126,28 +134,44 @@ impl Session {
         Ok(())
     }
 
-    async fn send(&mut self, line: String) -> Result<()> {
-        let delivery = self.client.enqueue_with(self.peer, line, self.options).await?;
-        let id = delivery.id().to_string();
+    /// Begins to put a line into the outbox.
+    fn send(&self, line: Line) -> Option<Storing> {
+        let Line::Whole(bytes) = line else {
+            let error = anyhow::anyhow!(
+                "a line is longer than 16 MiB and was not sent: send it as a file, with hush send"
+            );
+            complain(&error, &json!({ "error": error.to_string() }), self.json);
+            return None;
+        };
+        let (client, peer, options) = (self.client.clone(), self.peer, self.options);
+        Some(Box::pin(async move { client.enqueue_with(peer, bytes, options).await }))
+    }
+
+    fn sent(&mut self, delivery: Delivery) -> Result<()> {
         if self.json {
-            show(true, "", &json!({ "queued": id }))?;
+            show(true, "", &json!({ "queued": delivery.id().to_string() }))?;
         }
         self.watch(delivery);
         Ok(())
     }
 
-    fn receive(&mut self, incoming: IncomingMessage) -> Result<()> {
+    /// Records and shows a message, then confirms it: one that could not be kept or shown comes again.
+    fn receive(&mut self, message: IncomingMessage) -> Result<()> {
         if let Some(record) = &mut self.record {
-            record.add(&incoming)?;
+            record.add(&message)?;
         }
-        let message = incoming.confirm();
         let shown = String::from_utf8_lossy(&message.bytes);
-        let lines: Vec<_> = shown.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
         let from = if message.peer == self.peer { self.name.clone() } else { short(message.peer) };
-        let value = json!({
+        let mut value = json!({
             "from": message.peer.to_text(), "id": message.id.to_string(), "message": shown,
         });
-        show(self.json, &format!("{from}: {}", lines.join("\n")), &value)
+        if std::str::from_utf8(&message.bytes).is_err() {
+            value["hex"] = hex(&message.bytes).into();
+        }
+        let lines: Vec<_> = shown.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
+        show(self.json, &format!("{from}: {}", lines.join("\n")), &value)?;
+        message.confirm();
+        Ok(())
     }
 
     fn tell_end(&self, id: MessageId, outcome: Result<Receipt, Error>) -> Result<()> {
@@ -191,28 +215,84 @@ impl Session {
         note(self.json, &told);
     }
 
-    fn leave(&self) {
+    fn leave(&self) -> Result<()> {
         let left = self.under_way.len();
+        if self.json {
+            return show(true, "", &json!({ "left": left }));
+        }
         if left > 0 {
             note(
-                self.json,
+                false,
                 &format!(
                     "{left} messages stay in the outbox; the next command that connects sends them"
                 ),
             );
         }
+        Ok(())
     }
 }
 
+/// A message on its way into the outbox.
+type Storing = Pin<Box<dyn Future<Output = Result<Delivery, Error>>>>;
+
+/// What stood between two ends of lines.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole(Vec<u8>),
+    /// It was longer than a message.
+    TooLong,
+}
+
 /// Lines of standard input, read by a thread that ends with the process.
-fn lines() -> mpsc::Receiver<String> {
+fn lines() -> mpsc::Receiver<Result<Line>> {
     let (sender, lines) = mpsc::channel(LINES_AHEAD_MAX);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if sender.blocking_send(line).is_err() {
+        let mut input = std::io::stdin().lock();
+        let mut next = || next_line(&mut input, MESSAGE_BYTES_MAX).transpose();
+        while let Some(line) = next() {
+            let last = line.is_err();
+            let line = line.context("standard input cannot be read");
+            if sender.blocking_send(line).is_err() || last {
                 return;
             }
         }
     });
     lines
+}
+
+/// The next line, without its end; whatever bytes it holds.
+fn next_line(input: &mut impl BufRead, bytes_max: usize) -> std::io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let read = input.by_ref().take(bytes_max as u64 + 2).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    let whole = line.pop_if(|byte| *byte == b'\n').is_some();
+    line.pop_if(|byte| whole && *byte == b'\r');
+    if line.len() <= bytes_max {
+        return Ok(Some(Line::Whole(line)));
+    }
+    if !whole {
+        input.skip_until(b'\n')?;
+    }
+    Ok(Some(Line::TooLong))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_any_length_and_bytes() {
+        let whole = |text: &[u8]| Some(Line::Whole(text.to_vec()));
+        let mut input = &b"one\r\n\n\xff\xfe\n1234\n1234\r\n12345\n1234567\nlast"[..];
+        let mut next = || next_line(&mut input, 4).expect("it is read");
+        for expect in
+            [whole(b"one"), whole(b""), whole(b"\xff\xfe"), whole(b"1234"), whole(b"1234")]
+        {
+            assert_eq!(next(), expect);
+        }
+        let expected = [Some(Line::TooLong), Some(Line::TooLong), whole(b"last"), None, None];
+        assert_eq!(std::array::from_fn(|_| next()), expected);
+    }
 }

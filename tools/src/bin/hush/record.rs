@@ -13,8 +13,10 @@ use hushwire::journal::MessageId;
 use hushwire_wire::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-/// Longest line that is read, in bytes: a message of 16 MiB in base64 or escaped text.
-const LINE_BYTES_MAX: u64 = 128 << 20;
+use crate::commands::hex;
+
+/// Longest line that is read, in bytes: a message of 16 MiB as escaped text or as hexadecimal beside such text.
+const LINE_BYTES_MAX: u64 = 192 << 20;
 
 /// What a line says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,9 @@ struct Line {
     from: String,
     id: String,
     text: String,
+    /// All bytes, where they are no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
 }
 
 /// The open file.
@@ -79,6 +84,7 @@ impl Record {
             from: message.peer.to_text(),
             id: message.id.to_string(),
             text: String::from_utf8_lossy(&message.bytes).into_owned(),
+            hex: std::str::from_utf8(&message.bytes).is_err().then(|| hex(&message.bytes)),
         };
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
