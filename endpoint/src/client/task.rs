@@ -145,10 +145,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, mut stream: Cel
         let end = serve(&shared, &mut stream).await;
         drop(stream);
         shared.state.lock().disconnected();
-        // A connection that lasted was no failure.
-        if moment().now.duration_since(started) > Duration::from_secs(60) {
-            backoff.reset();
-        }
+        backoff.worked_for(moment().now.duration_since(started));
         let Some(connected) = reconnect(&shared, &dialer, end, &mut backoff).await else { return };
         stream = connected;
     }

@@ -15,8 +15,7 @@ pub struct Backoff {
 impl Backoff {
     /// Counts a failure and draws the wait after it.
     pub fn next(&mut self, random: &mut dyn Random) -> Duration {
-        let (first, last) = BACKOFF_MS;
-        let most = first.saturating_mul(1 << self.failures.min(16)).min(last);
+        let most = most_ms(self.failures);
         self.failures = self.failures.saturating_add(1);
         Duration::from_millis(u64::from_le_bytes(draw(random)) % (most + 1))
     }
@@ -27,10 +26,25 @@ impl Backoff {
         self.failures == 0
     }
 
+    /// It worked for so long. If that is longer than the last wait could have been, the next one is short again:
+    /// whatever keeps failing is still not tried more often than the waits alone would have it.
+    pub fn worked_for(&mut self, time: Duration) {
+        let last = self.failures.checked_sub(1).map_or(0, most_ms);
+        if time > Duration::from_millis(last) {
+            self.reset();
+        }
+    }
+
     /// It worked: the next wait is short again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// The longest wait after a failure with so many before it.
+fn most_ms(failures: u32) -> u64 {
+    let (first, last) = BACKOFF_MS;
+    first.saturating_mul(1 << failures.min(16)).min(last)
 }
 
 #[cfg(test)]
@@ -54,5 +68,17 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(&mut Highest) <= Duration::from_millis(1_000));
+    }
+
+    #[test]
+    fn what_worked_for_longer_than_the_last_wait_was_no_failure() {
+        for (failures, last) in [(1, 1_000), (2, 2_000), (5, 16_000), (6, 30_000), (90, 30_000)] {
+            for (time, again) in [(last, false), (last + 1, true)] {
+                let mut backoff = Backoff { failures };
+                backoff.worked_for(Duration::from_millis(time));
+                let expect = if again { 0 } else { failures };
+                assert_eq!(backoff.failures, expect, "{failures} failures, {time} ms");
+            }
+        }
     }
 }
