@@ -3,11 +3,15 @@
 mod support;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use hushwire::identity::Identity;
+use hushwire::suite::random::{OsRandom, Random as _};
 use hushwire_tools::relay_process::RelayProcess;
-use hushwire_wire::cell::Class;
-use hushwire_wire::control::{Control, Request};
-use support::raw::Device;
+use hushwire_wire::cell::{Class, Header, Kind};
+use hushwire_wire::code::Invite;
+use hushwire_wire::control::{Control, Request, RequestId, disclose};
+use support::raw::{Device, Raw, connect};
 
 const DEVICES: usize = 200;
 const ROUNDS: usize = 30;
@@ -65,4 +69,70 @@ fn every_message_between_random_pairs_arrives() {
     assert!(total("cells_crossed_out") > routed / 4, "{:?}", status.totals);
     assert_eq!(total("cells_crossed_out"), total("cells_crossed_in"));
     assert_eq!(total("bugs"), 0);
+}
+
+/// Introduces the device with this secret; its connection and the shard it lives on.
+fn introduce(relay: &RelayProcess, secret: &[u8; 32], is_new: bool) -> (Raw, u16) {
+    let identity = Identity::from_secret(secret);
+    let invite = || Invite::from_text(&relay.invite().expect("an invite")).expect("an invite");
+    let token = is_new.then(|| invite().secret.as_bytes().to_vec());
+    let mut raw = connect(relay);
+    let hello = raw.hello(&identity, token, |_| {});
+    raw.say_content(&hello).expect("the relay reads");
+    let (header, body) = raw.receive().expect("the relay answers");
+    assert_eq!(header.kind, Kind::Control, "the first word is the relay's");
+    let first = Control::decode(disclose(&body).expect("a control body"));
+    let Ok(Control::Welcome(welcome)) = first else { panic!("not WELCOME, but {first:?}") };
+    (raw, welcome.shard)
+}
+
+/// A turn of a shard may find a device's admission and cells for it from another shard at once.
+#[test]
+fn nothing_comes_before_welcome() {
+    const CONNECTIONS: usize = 100;
+    const BURST: usize = 64;
+    let relay = RelayProcess::start(&support::options().shards(2)).expect("it starts");
+    let mut secrets = std::iter::repeat_with(|| {
+        let mut secret = [0; 32];
+        OsRandom.fill(&mut secret);
+        secret
+    });
+    let secret = secrets.next().expect("a secret");
+    let to = Identity::from_secret(&secret).device_id();
+    let (mut recipient, home) = introduce(&relay, &secret, true);
+    let (mut sender, from) = secrets
+        .find_map(|secret| {
+            let (raw, shard) = introduce(&relay, &secret, true);
+            (shard != home).then(|| (raw, Identity::from_secret(&secret).device_id()))
+        })
+        .expect("devices live on both shards");
+    let grant = Request::Grant { device: from };
+    recipient.say(&Control::Request { id: RequestId(1), request: grant }).expect("it reads");
+    assert!(matches!(recipient.hear().expect("an answer").0, Control::Done { .. }));
+    drop(recipient);
+
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ping = Control::Request { id: RequestId(2), request: Request::Ping };
+            while !over.load(Ordering::Relaxed) {
+                for _ in 0..BURST {
+                    sender.send(Header::unicast(Class::C0, 0, 0, to), b"more").expect("it reads");
+                }
+                sender.say(&ping).expect("it reads");
+                while !matches!(sender.hear().expect("an answer").0, Control::Pong { .. }) {}
+            }
+        });
+        let connecting = std::panic::catch_unwind(|| {
+            for _ in 0..CONNECTIONS {
+                let (mut recipient, _) = introduce(&relay, &secret, false);
+                assert_eq!(recipient.receive().expect("a cell").0.peer, from);
+            }
+        });
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = connecting {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert_eq!(relay.status().expect("a status").totals["bugs"], 0);
 }

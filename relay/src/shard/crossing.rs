@@ -37,6 +37,8 @@ impl Shard {
                 MeshControl::Moved(moved) => self.moved_in(*moved, now)?,
             }
         }
+        // A cell is sealed at once: what the engine has to say to its recipient, WELCOME above all, goes before it.
+        self.carry_out(now)?;
         for shard in 0..self.mesh.shards() {
             for _ in 0..MESH_CELLS_PER_TURN {
                 let Some(mut crossing) = self.mesh.next_cell(shard) else { break };
