@@ -12,7 +12,7 @@ use hushwire_wire::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{BEGUN_MAX, FINISHED_MAX, REMEMBERED_S_MAX};
-use super::{TransferId, Transferred, state_file};
+use super::{TransferId, Transferred, part, state_file};
 use crate::suite::random::{Random, draw};
 
 const BEGUN: &str = "begun-";
@@ -49,6 +49,10 @@ struct Finished {
     size: u64,
     sha256: String,
     at_s: u64,
+    /// What lies beside the file until this note is written, and longer where a crash comes first. `None` where its
+    /// path is no text.
+    #[serde(default)]
+    sidecar: Option<PathBuf>,
 }
 
 const VERSION: u8 = 1;
@@ -91,6 +95,9 @@ impl Ledger {
                 return Ok(true);
             }
         } else if finished && let Ok(record) = serde_json::from_slice::<Finished>(&bytes) {
+            if let Some(sidecar) = &record.sidecar {
+                part::forget(sidecar);
+            }
             let id = TransferId::from_text(&record.id);
             if let Some(id) = id.filter(|_| is_fresh(record.version, record.at_s, now_s)) {
                 self.finished.insert((record.peer.clone(), id), record);
@@ -160,12 +167,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// A peer's transfer is finished.
+    /// A peer's transfer is finished. Its sidecar is not needed any more; should a crash keep it, it is removed when
+    /// this is read again.
     pub(crate) fn finish(
         &mut self,
         peer: DeviceId,
         id: TransferId,
         what: &Transferred,
+        sidecar: &Path,
         now_s: u64,
     ) -> io::Result<()> {
         let peer = peer.to_text();
@@ -184,6 +193,8 @@ impl Ledger {
             size: what.bytes,
             sha256: super::hex(&what.sha256),
             at_s: now_s,
+            // From wherever this device is started next.
+            sidecar: std::path::absolute(sidecar).ok().filter(|path| path.to_str().is_some()),
         };
         state_file::write(&self.finished_path(&peer, id), &encode(&finished)?)?;
         self.finished.insert((peer, id), finished);
@@ -232,12 +243,16 @@ mod tests {
         assert_ne!(begin(&mut ledger, SourceFile { size: 4, ..source("a") }, 100), id);
         assert_ne!(begin(&mut ledger, SourceFile { modified_ns: 5, ..source("a") }, 100), id);
         let what = Transferred { bytes: 3, sha256: [8; 32] };
-        ledger.finish(DeviceId::new(PEER), id, &what, 100).expect("stored");
+        let sidecar = place.path().join("sidecar");
+        fs::write(&sidecar, b"left by a crash").expect("written");
+        ledger.finish(DeviceId::new(PEER), id, &what, &sidecar, 100).expect("stored");
+        assert!(sidecar.exists());
 
         let mut again = Ledger::open(&root, 200).expect("there");
         assert_eq!(begin(&mut again, source("a"), 200), id);
         assert_eq!(again.finished(DeviceId::new(PEER), id), Some(what));
         assert_eq!(again.finished(DeviceId::new([6; 32]), id), None);
+        assert!(!sidecar.exists(), "the note is on disk: nobody needs it any more");
         again.end(id).expect("removed");
         assert_ne!(begin(&mut again, source("a"), 200), id);
 
@@ -270,7 +285,10 @@ mod tests {
         for number in 0..FINISHED_MAX as u64 + 20 {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_le_bytes());
-            ledger.finish(DeviceId::new(PEER), TransferId(id), &what, number).expect("stored");
+            let sidecar = Path::new("none");
+            ledger
+                .finish(DeviceId::new(PEER), TransferId(id), &what, sidecar, number)
+                .expect("stored");
         }
         assert_eq!(ledger.finished.len(), FINISHED_MAX);
         assert_eq!(fs::read_dir(place.path()).expect("a directory").count(), FINISHED_MAX);

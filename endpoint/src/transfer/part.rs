@@ -138,11 +138,8 @@ impl Part {
         peer: DeviceId,
         offer: &Offer,
     ) -> Result<Opened, PartError> {
-        let directory = target.directory();
-        // Two peers that use one ID do not meet.
-        let key = hex(&sha256(&[&peer.as_bytes()[..], &offer.id.0].concat())[..16]);
-        let path = directory.join(format!(".hush-{key}.part"));
-        let sidecar_path = directory.join(format!(".hush-{key}.json"));
+        let path = hidden_path(target, peer, offer, "part");
+        let sidecar_path = sidecar_path(target, peer, offer);
         let before = state_file::read(&sidecar_path).map_err(PartError::at(&sidecar_path))?;
         let before = before.and_then(|bytes| serde_json::from_slice::<Sidecar>(&bytes).ok());
         if let Some(becomes) = before.and_then(|before| before.becomes)
@@ -263,12 +260,21 @@ impl Part {
     }
 }
 
-/// The receiver remembers a saved file elsewhere now.
-pub(crate) fn forget(target: &Target, peer: DeviceId, offer: &Offer) {
+/// The sidecar of a transfer into this target.
+pub(crate) fn sidecar_path(target: &Target, peer: DeviceId, offer: &Offer) -> PathBuf {
+    hidden_path(target, peer, offer, "json")
+}
+
+fn hidden_path(target: &Target, peer: DeviceId, offer: &Offer, kind: &str) -> PathBuf {
+    // Two peers that use one ID do not meet.
     let key = hex(&sha256(&[&peer.as_bytes()[..], &offer.id.0].concat())[..16]);
-    let path = target.directory().join(format!(".hush-{key}.json"));
+    target.directory().join(format!(".hush-{key}.{kind}"))
+}
+
+/// The receiver remembers a saved file elsewhere now.
+pub(crate) fn forget(sidecar_path: &Path) {
     // It would be found, and answered with the same file, if the sender asked again.
-    let _stays = fs::remove_file(path);
+    let _stays = fs::remove_file(sidecar_path);
 }
 
 fn open_locked(path: &Path) -> Result<File, PartError> {
@@ -380,7 +386,7 @@ mod tests {
             Opened::Saved(again) => assert_eq!(again, saved),
             Opened::Part(part) => panic!("it is {part:?}"),
         }
-        forget(&target, DeviceId::new([2; 32]), &offer("a.txt"));
+        forget(&sidecar_path(&target, DeviceId::new([2; 32]), &offer("a.txt")));
         assert_eq!(names(place.path()), ["a (1).txt", "a.txt"]);
     }
 
@@ -395,7 +401,7 @@ mod tests {
         drop(part);
         let again = Part::open(&target, DeviceId::new([2; 32]), &offer("a.txt"));
         assert!(matches!(again.expect("it opens"), Opened::Saved(again) if again == saved));
-        forget(&target, DeviceId::new([2; 32]), &offer("a.txt"));
+        forget(&sidecar_path(&target, DeviceId::new([2; 32]), &offer("a.txt")));
         assert_eq!(names(place.path()), ["a.txt"]);
     }
 

@@ -193,13 +193,14 @@ impl IncomingTransfer {
         mut channel: Channel,
     ) -> Result<Saved, Error> {
         let (peer, id, content) = (self.peer, self.slot.offer.id, saved.content.clone());
-        let remembered =
-            ask_ledger(&self.shared, move |ledger, now_s| ledger.finish(peer, id, &content, now_s));
+        let sidecar = part::sidecar_path(target, peer, &self.slot.offer);
+        let remembered = ask_ledger(&self.shared, {
+            let sidecar = sidecar.clone();
+            move |ledger, now_s| ledger.finish(peer, id, &content, &sidecar, now_s)
+        });
         // Where it cannot be remembered the sidecar stays and does.
         if remembered.await.is_ok() {
-            let (target, offer) = (target.clone(), self.slot.offer.clone());
-            let forgetting =
-                tokio::task::spawn_blocking(move || part::forget(&target, peer, &offer));
+            let forgetting = tokio::task::spawn_blocking(move || part::forget(&sidecar));
             forgetting.await.map_err(|_| Error::Closed)?;
         }
         let content = &saved.content;
