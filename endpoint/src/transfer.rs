@@ -13,7 +13,7 @@
 //! | connection to the relay, relay | the channel goes on below, or fails; then a new one is opened and the transfer resumed |
 //! | the receiver's process | its part file stays; the transfer is offered anew and resumed when it is accepted into the same directory |
 //! | the sender's process | the same file sent to the same peer finds its ID and goes on |
-//! | either, behind the last byte | the receiver remembers finished IDs for seven days and says DONE at once |
+//! | either, behind the last byte | the receiver remembers finished IDs for seven days and says DONE at once; the sender forgets the ID only after its application has taken the outcome and let go of the transfer |
 //! | the receiver's disk is full | the transfer pauses, says so at both ends, and tries again every 3 s |
 
 pub mod limits;

@@ -227,6 +227,39 @@ async fn a_sender_that_was_killed_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_sender_that_was_killed_before_it_took_the_outcome_hears_it_again() {
+    let mut place = Place::new().await;
+    let (path, _) = place.file("x.bin", 300_000);
+    let mut first = place.send(&path).await;
+    let saved = in_time(save(place.bob.clone(), place.inbox.clone())).await;
+    let outcome = in_time(first.finished()).await.expect("sent");
+    // A crash lets go of nothing.
+    std::mem::forget(first);
+    place.alice = {
+        let gone = std::mem::replace(&mut place.alice, place.bob.clone());
+        drop(gone);
+        place.again("alice").await
+    };
+    let mut second = place.send(&path).await;
+    assert_eq!(in_time(second.finished()).await.expect("sent"), outcome);
+    assert_eq!((place.names(), saved.content), (vec!["x.bin".to_owned()], outcome.clone()));
+
+    // Whoever holds the outcome and sends the file once more means it, and so does who has let go.
+    for (number, expect) in [(1, "x (1).bin"), (2, "x (2).bin")] {
+        let mut more = place.send(&path).await;
+        let (sent, saved) = in_time(async {
+            tokio::join!(more.finished(), save(place.bob.clone(), place.inbox.clone()))
+        })
+        .await;
+        assert_eq!(sent.expect("sent"), outcome);
+        assert_eq!(saved.path, place.inbox.join(expect), "{number}");
+        if number == 1 {
+            drop(std::mem::replace(&mut second, more));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_may_refuse() {
     let place = Place::new().await;
     let (path, _) = place.file("x", 1_000);

@@ -64,6 +64,8 @@ struct Desk {
     incoming: BTreeMap<Key, Arc<Slot>>,
     /// IDs that are being sent at present.
     outgoing: BTreeSet<TransferId>,
+    /// IDs whose outcome the application has taken; the ledger, once it is asked again, forgets them too.
+    over: Vec<TransferId>,
     /// Lines of those to and from each peer.
     lines: BTreeMap<(DeviceId, Way), Arc<Semaphore>>,
 }
@@ -109,7 +111,11 @@ async fn ask_ledger<T: Send + 'static>(
         if ledger.is_none() {
             *ledger = Some(Ledger::open(&hub.ledger_path, now_s)?);
         }
-        ask(ledger.as_mut().expect("opened just now"), now_s)
+        let ledger = ledger.as_mut().expect("opened just now");
+        for id in std::mem::take(&mut hub.desk.lock().over) {
+            ledger.end(id)?;
+        }
+        ask(ledger, now_s)
     });
     asked.await.map_err(|_| Error::Closed)?.map_err(failed)
 }

@@ -108,7 +108,7 @@ impl Ledger {
     }
 
     fn begun_path(&self, id: TransferId) -> PathBuf {
-        self.root.join(format!("{BEGUN}{}", id.to_text()))
+        begun_path(&self.root, id)
     }
 
     fn finished_path(&self, peer: &str, id: TransferId) -> PathBuf {
@@ -167,6 +167,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// As [`Ledger::end`], on disk only, and without waiting for whoever uses the ledger: for the end of a process.
+    pub(crate) fn forget_begun(root: &Path, id: TransferId) {
+        // One that stays is asked for the same file only, and answered with DONE.
+        let _stays = fs::remove_file(begun_path(root, id));
+    }
+
     /// A peer's transfer is finished. Its sidecar is not needed any more; should a crash keep it, it is removed when
     /// this is read again.
     pub(crate) fn finish(
@@ -207,6 +213,10 @@ impl Ledger {
         let sha256 = super::unhex(&finished.sha256)?;
         Some(Transferred { bytes: finished.size, sha256 })
     }
+}
+
+fn begun_path(root: &Path, id: TransferId) -> PathBuf {
+    root.join(format!("{BEGUN}{}", id.to_text()))
 }
 
 fn is_fresh(version: u8, at_s: u64, now_s: u64) -> bool {

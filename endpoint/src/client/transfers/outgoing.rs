@@ -1,7 +1,7 @@
 //! Transfers to peers: attempt after attempt, until one comes to its end.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use hushwire_wire::id::DeviceId;
 use tokio::io::AsyncRead;
@@ -15,7 +15,7 @@ use crate::conversation::preamble::Label;
 use crate::error::Error;
 use crate::link::Backoff;
 use crate::suite::random::{OsRandom, draw};
-use crate::transfer::ledger::SourceFile;
+use crate::transfer::ledger::{Ledger, SourceFile};
 use crate::transfer::limits::{DAMAGED_MAX, FAREWELL_PATIENCE, NAME_BYTES_MAX, RETRY_FIRST};
 use crate::transfer::message::{LABEL, Messages};
 use crate::transfer::sending::{self, Ended, Pipe, Source};
@@ -30,9 +30,15 @@ pub struct FileOptions {
 
 /// A file on its way to a peer. Dropped before its end the transfer stops; sent again, the same file goes on where it
 /// was.
+///
+/// The transfer is remembered until its outcome was taken and this is dropped: an application that writes the outcome
+/// down in between, and sends the unchanged file again where a crash came first, hears the same outcome, and the
+/// receiver has one copy.
 #[derive(Debug)]
 pub struct Transfer {
-    id: TransferId,
+    claim: Arc<Claim>,
+    /// The outcome was taken, and trying again would not change it.
+    is_over: bool,
     progress: watch::Receiver<Progress>,
     /// Until its outcome was taken.
     task: Option<JoinHandle<Result<Transferred, Error>>>,
@@ -41,8 +47,8 @@ pub struct Transfer {
 impl Transfer {
     /// Names the transfer, at both ends.
     #[must_use]
-    pub const fn id(&self) -> TransferId {
-        self.id
+    pub fn id(&self) -> TransferId {
+        self.claim.id
     }
 
     /// How far it is, now and whenever that changes.
@@ -61,6 +67,11 @@ impl Transfer {
         let Some(task) = &mut self.task else { return Err(TransferError::Stopped.into()) };
         let ended = task.await.unwrap_or(Err(TransferError::Stopped.into()));
         self.task = None;
+        self.is_over = match &ended {
+            Ok(_) => true,
+            Err(Error::Transfer(error)) => !error.is_retryable(),
+            Err(_) => false,
+        };
         ended
     }
 }
@@ -70,26 +81,42 @@ impl Drop for Transfer {
         if let Some(task) = &self.task {
             task.abort();
         }
+        if self.is_over {
+            self.claim.let_go();
+        }
     }
 }
 
-/// No two tasks send under one ID.
+/// No two tasks send under one ID, and nobody does whose outcome belongs to another.
 #[derive(Debug)]
 struct Claim {
-    shared: Arc<Shared>,
+    /// A handle that an application keeps does not keep the keystore open.
+    shared: Weak<Shared>,
+    ledger_path: PathBuf,
     id: TransferId,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.transfers.desk.lock().outgoing.remove(&self.id);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.transfers.desk.lock().outgoing.remove(&self.id);
+        }
     }
 }
 
 impl Claim {
     fn new(shared: &Arc<Shared>, id: TransferId) -> Self {
         shared.transfers.desk.lock().outgoing.insert(id);
-        Self { shared: shared.clone(), id }
+        let ledger_path = shared.transfers.ledger_path.clone();
+        Self { shared: Arc::downgrade(shared), ledger_path, id }
+    }
+
+    /// The transfer is over, and the application knows. Its note goes at once: the process may end.
+    fn let_go(&self) {
+        Ledger::forget_begun(&self.ledger_path, self.id);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.transfers.desk.lock().over.push(self.id);
+        }
     }
 }
 
@@ -126,7 +153,7 @@ pub(in crate::client) async fn send_file(
     })
     .await?;
     let offer = Offer { id: claim.id, size: Some(stamp.size), name };
-    Ok(start(claim, peer, Source::File { path, stamp }, offer))
+    Ok(start(shared, claim, peer, Source::File { path, stamp }, offer))
 }
 
 pub(in crate::client) fn send_reader(
@@ -138,28 +165,25 @@ pub(in crate::client) fn send_reader(
     shared.state.lock().conversation(peer)?;
     let claim = Claim::new(shared, TransferId(draw(&mut OsRandom)));
     let offer = Offer { id: claim.id, size: None, name: cut(name) };
-    Ok(start(claim, peer, Source::Pipe(Box::new(Pipe::new(reader))), offer))
+    Ok(start(shared, claim, peer, Source::Pipe(Box::new(Pipe::new(reader))), offer))
 }
 
-fn start(claim: Claim, peer: DeviceId, source: Source, offer: Offer) -> Transfer {
+fn start(
+    shared: &Arc<Shared>,
+    claim: Claim,
+    peer: DeviceId,
+    source: Source,
+    offer: Offer,
+) -> Transfer {
     let (progress_in, progress) = watch::channel(Progress::new(offer.size));
-    let id = offer.id;
+    let claim = Arc::new(claim);
+    let (shared, of_task) = (shared.clone(), claim.clone());
     let task = tokio::spawn(async move {
-        let shared = claim.shared.clone();
         let sent = run(&shared, peer, source, &offer, &progress_in).await;
-        let over = match &sent {
-            Ok(_) => true,
-            Err(Error::Transfer(error)) => !error.is_retryable(),
-            Err(_) => false,
-        };
-        if over {
-            let ended = ask_ledger(&shared, move |ledger, _| ledger.end(id)).await;
-            // A record that stays is asked for the same file only, and answered with DONE.
-            drop(ended);
-        }
+        drop(of_task);
         sent
     });
-    Transfer { id, progress, task: Some(task) }
+    Transfer { claim, is_over: false, progress, task: Some(task) }
 }
 
 async fn run(
