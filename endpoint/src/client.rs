@@ -196,17 +196,19 @@ impl Client {
     }
 
     /// Ends the client once its peers have been told of everything that was received here, within
-    /// 2 seconds. Dropping it ends it at once: peers then send again what they were not told of.
+    /// 2 seconds; then another process may open the keystore. Dropping it ends it at once: peers then send again what they
+    /// were not told of.
     /// Other clones fail from then on.
     pub async fn close(self) {
         self.shared.state.lock().closing = true;
+        self.shared.storage.notify_one();
         self.shared.work.notify_one();
         let ended = async {
             loop {
                 let changed = self.shared.messages.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if self.shared.state.lock().ended.is_some() {
+                if self.shared.state.lock().released {
                     return;
                 }
                 changed.await;

@@ -99,8 +99,8 @@ pub struct Keystore {
     burnt: Vec<(CodeMark, u64)>,
     /// Devices that are no peers any more, whose right to send the relay has not taken back yet.
     unpaired: BTreeSet<DeviceId>,
-    /// Unlocks when it is closed.
-    _lock: File,
+    /// Unlocks when it is dropped.
+    lock: Option<File>,
 }
 
 impl Keystore {
@@ -193,7 +193,7 @@ impl Keystore {
             backup_rehearsed_at_s,
             burnt,
             unpaired,
-            _lock: lock,
+            lock: Some(lock),
         };
         // A disk that takes no changes now does not keep the owner out; [`Keystore::protection`] tells.
         let _later = keystore.settle();
@@ -204,6 +204,12 @@ impl Keystore {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.disk.root()
+    }
+
+    /// Lets go of the lock: another process may have the keystore from now on, and every change through this one fails.
+    pub(crate) fn release(&mut self) {
+        self.disk.close();
+        self.lock = None;
     }
 
     /// Where the journal is, which is locked with the keystore.

@@ -31,3 +31,5 @@ pub const STORAGE_RETRY_MS: u64 = 1_000;
 pub const EXPIRY_LOOK_MS_MAX: u64 = 60_000;
 /// Streams of peers that await an answer, were dropped without one, and wait for room to be answered with nothing.
 pub const ANSWERS_OWED_MAX: usize = 1_024;
+/// Ends and cursors wait so long for a message to be stored with.
+pub const COMPANY_MS: u64 = 5;

@@ -27,8 +27,8 @@ use crate::suite::frames::ConnectionSalt;
 use crate::suite::limits::HANDSHAKES_PENDING_MAX;
 use crate::suite::random::OsRandom;
 
-pub(super) use deliveries::Pushed;
 use deliveries::Waiters;
+pub(super) use deliveries::{Batch, Pushed, Storage};
 pub(super) use routing::Incoming;
 
 /// What concerns a pairing in progress.
@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) signals: Signals,
     /// Why there will be no connection any more.
     pub(super) ended: Option<Ending>,
+    /// The keystore is let go of.
+    pub(super) released: bool,
     /// The application wants to end as soon as nobody has to be told of anything.
     pub(super) closing: bool,
 }
@@ -164,6 +166,7 @@ impl State {
             wakers: Vec::new(),
             signals: Signals::default(),
             ended: None,
+            released: false,
             closing: false,
             keystore,
         };
@@ -319,6 +322,13 @@ impl State {
         }
         self.signals = Signals { messages: true, incoming: true, room: true, storage: true };
         self.ended = Some(ending);
+    }
+
+    /// Lets go of the keystore: nothing will be written any more.
+    pub(super) fn release(&mut self) {
+        self.keystore.release();
+        self.released = true;
+        self.signals.messages = true;
     }
 
     /// Those to be woken once the lock is released.

@@ -13,7 +13,9 @@ use super::compaction;
 use super::entry::Entry;
 use super::error::{JournalError, NewerPart};
 use super::index::Index;
-use super::limits::{BATCH_BYTES_MAX, COMPACT_BYTES_MIN, JOURNAL_BYTES_MAX, VIEWS_MAX};
+use super::limits::{
+    BATCH_BYTES_MAX, COMPACT_BYTES_MIN, JOURNAL_BYTES_MAX, QUICK_BYTES_MAX, VIEWS_MAX,
+};
 use super::logs::Logs;
 use super::medium::{Medium, System};
 use super::reading::{End, Place, ReadError, open_header, replay};
@@ -180,6 +182,16 @@ impl Journal {
         }
         self.compact_if_dead();
         Ok(())
+    }
+
+    /// Whether appending these entries is a matter of microseconds: nothing is forced to the disk, and the file is far from
+    /// being compacted.
+    #[must_use]
+    pub fn is_quick(&self, entries: &[Entry]) -> bool {
+        let bytes: usize = entries.iter().map(Entry::stored_bytes).sum();
+        self.durability == Durability::Process
+            && bytes <= QUICK_BYTES_MAX
+            && self.end.position + (bytes as u64) * 2 < self.look_at
     }
 
     /// What a journal holds, without a lock, a change or a repair: for a process that looks while another one writes.

@@ -28,3 +28,5 @@ const PEER_BYTES_MAX: usize =
 const _: () = assert!(PEER_BYTES_MAX < 34 << 20);
 const _: () = assert!(2 * (PEERS_MAX as u64) * (34 << 20) < JOURNAL_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < u32::MAX as usize);
+/// Bytes that are written within microseconds, to the memory of the kernel.
+pub const QUICK_BYTES_MAX: usize = 64 << 10;

@@ -28,6 +28,8 @@ pub(super) struct Disk {
     user: u32,
     changes: Box<dyn Changes>,
     seal: Seal,
+    /// The lock was let go of: the files may be another process's by now.
+    closed: bool,
 }
 
 /// The steps of changing a file, after each of which the process may end.
@@ -69,7 +71,7 @@ impl Disk {
     }
 
     pub(super) fn with(root: &Path, user: u32, changes: Box<dyn Changes>) -> Self {
-        Self { root: root.into(), user, changes, seal: Seal::PLAIN }
+        Self { root: root.into(), user, changes, seal: Seal::PLAIN, closed: false }
     }
 
     /// How files are written and read from now on.
@@ -200,8 +202,18 @@ impl Disk {
         self.write_raw(name, &self.seal.seal(name, bytes))
     }
 
+    /// From now on nothing is changed any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    fn check_open(&self) -> Result<(), KeystoreError> {
+        if self.closed { Err(KeystoreError::Locked { path: self.root.clone() }) } else { Ok(()) }
+    }
+
     /// Writes a file as it is, in the same way.
     pub(super) fn write_raw(&self, name: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
+        self.check_open()?;
         let path = self.path(name);
         let (Some(directory), Some(file_name)) = (path.parent(), path.file_name()) else {
             unreachable!("every file of a keystore has a name and a directory");
@@ -228,6 +240,7 @@ impl Disk {
 
     /// Removes a file.
     pub(super) fn remove(&self, name: &Path) -> Result<(), KeystoreError> {
+        self.check_open()?;
         let path = self.path(name);
         let removed = self.changes.remove(&path);
         removed

@@ -29,6 +29,18 @@ pub(in crate::client) struct Batch {
     pub(in crate::client) entries: Vec<Entry>,
 }
 
+/// Whether something is to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Storage {
+    /// Somebody waits for it.
+    Urgent,
+    /// It may wait for company.
+    Patient,
+    Idle,
+    /// The client has ended, and everything is stored.
+    Over,
+}
+
 /// A message that found no room comes back.
 pub(in crate::client) enum Pushed {
     /// It resolves when the message is on disk; the delivery when it has ended.
@@ -145,6 +157,18 @@ impl State {
         self.signals.storage = true;
     }
 
+    /// Whether something is to be stored.
+    pub(in crate::client) fn storage(&self) -> Storage {
+        let ending = self.closing || self.ended.is_some();
+        let is_message = |(_, entry): &(u64, Entry)| matches!(entry, Entry::Queued { .. });
+        match (self.to_store.is_empty(), self.ended.is_some()) {
+            (true, true) => Storage::Over,
+            (true, false) => Storage::Idle,
+            (false, _) if ending || self.to_store.iter().any(is_message) => Storage::Urgent,
+            (false, _) => Storage::Patient,
+        }
+    }
+
     /// The next entries to be stored together.
     pub(in crate::client) fn take_batch(&mut self) -> Batch {
         let mut batch = Batch::default();
@@ -165,6 +189,7 @@ impl State {
     /// These are on disk.
     pub(in crate::client) fn stored(&mut self, batch: Batch) {
         (self.storage_failed, self.storage_trouble) = (None, None);
+        self.storing = false;
         for (epoch, entry) in batch.epochs.into_iter().zip(batch.entries) {
             let device = entry.peer();
             if self.peers.get(&device).is_some_and(|peer| peer.epoch == epoch) {
