@@ -216,6 +216,8 @@ impl State {
         }
         self.store_forgotten(device);
         self.fail_waiters(Some(device), || Error::Unpaired(device));
+        // Those who wait for room in its outbox, or for a session, wait in vain.
+        self.signals.room = true;
         self.wakers.extend(self.routing.forget(device));
         for ((of, _), wakers) in &mut self.streams {
             if *of == device {

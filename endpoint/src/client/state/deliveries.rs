@@ -135,7 +135,10 @@ impl State {
             if let Some(ending) = &self.ended {
                 let _held_here = sender.send(Err(ending.error()));
             } else {
-                self.waiters.entry((peer, number)).or_default().ended.push(sender);
+                let waiting = &mut self.waiters.entry((peer, number)).or_default().ended;
+                // Whoever asks again and again, and waits a little each time, leaves nothing behind.
+                waiting.retain(|waiting| !waiting.is_closed());
+                waiting.push(sender);
             }
         }
         Some(Delivery::new(id, receiver))
@@ -174,7 +177,9 @@ impl State {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while let Some((epoch, entry)) = self.to_store.pop_front() {
-            bytes += if let Entry::Queued { bytes, .. } = &entry { bytes.len() } else { 0 };
+            // Small entries count too: a peer decides how many of them there are, and the journal refuses a batch
+            // that is too long, however often it is tried.
+            bytes += entry.stored_bytes();
             if bytes > BATCH_BYTES_MAX && !batch.entries.is_empty() {
                 self.to_store.push_front((epoch, entry));
                 break;
@@ -280,5 +285,83 @@ impl State {
     /// Whether everything is on disk.
     pub(super) fn is_all_stored(&self) -> bool {
         self.to_store.is_empty() && !self.storing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::PeerKeys;
+    use crate::identity::Identity;
+    use crate::journal::limits::BATCH_BYTES_MAX as JOURNAL_BATCH_BYTES_MAX;
+    use crate::journal::{Logs, PeerLogs};
+    use crate::keystore::Keystore;
+    use crate::suite::Minimum;
+    use crate::suite::keys::PairKey;
+
+    fn state(place: &std::path::Path) -> State {
+        let keystore = Keystore::create(&place.join("keys"), Identity::from_secret(&[1; 32]));
+        State::new(keystore.expect("a keystore"), &Logs::default())
+    }
+
+    /// How many small entries wait is up to peers; a batch of them must not be one that the journal refuses for ever.
+    #[test]
+    fn a_batch_of_small_entries_fits_the_journal() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut state = state(place.path());
+        let peer = DeviceId::new([2; 32]);
+        let one = Entry::Forgotten { peer }.stored_bytes();
+        let count = JOURNAL_BATCH_BYTES_MAX / one + 1;
+        (0..count).for_each(|_| state.store_forgotten(peer));
+        let (mut taken, mut batches) = (0, 0);
+        while taken < count {
+            let batch = state.take_batch();
+            let bytes: usize = batch.entries.iter().map(Entry::stored_bytes).sum();
+            assert!(bytes <= BATCH_BYTES_MAX, "{bytes}");
+            (taken, batches) = (taken + batch.entries.len(), batches + 1);
+            assert!(!state.is_all_stored());
+            state.stored(batch);
+        }
+        assert!(batches > 1 && state.is_all_stored(), "{batches}");
+    }
+
+    fn with_peer(state: &mut State, peer: DeviceId) {
+        let (pair_key, minimum) = (PairKey::new([3; 32]), Minimum::Hybrid);
+        let keys = PeerKeys { pair_key, minimum, last_sent_ns: 0, last_seen_ns: 0 };
+        state.insert(peer, keys, PeerLogs::default());
+    }
+
+    fn pushed(state: &mut State, peer: DeviceId) -> Pushed {
+        let limits = OutboxLimits { messages: 1, bytes: 1 };
+        state.push_message(peer, b"hello".to_vec(), None, limits).expect("a peer")
+    }
+
+    #[test]
+    fn who_waits_for_room_hears_that_the_peer_is_gone() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut state = state(place.path());
+        let peer = DeviceId::new([2; 32]);
+        with_peer(&mut state, peer);
+        assert!(matches!(pushed(&mut state, peer), Pushed::Waits(..)));
+        assert!(matches!(pushed(&mut state, peer), Pushed::Full(_)));
+        let (_, before) = state.take_wakers();
+        assert!(!before.room);
+        state.forget_peer(peer);
+        let (_, after) = state.take_wakers();
+        assert!(after.room, "they try again, and are told");
+    }
+
+    #[test]
+    fn deliveries_that_were_dropped_leave_nothing() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut state = state(place.path());
+        let peer = DeviceId::new([2; 32]);
+        with_peer(&mut state, peer);
+        let Pushed::Waits(_stored, first) = pushed(&mut state, peer) else { panic!("no room") };
+        for _ in 0..10 {
+            drop(state.delivery(peer, first.id()).expect("it is known"));
+        }
+        let waiters = state.waiters.values().next().expect("somebody waits");
+        assert!(waiters.ended.len() <= 2, "{}", waiters.ended.len());
     }
 }
