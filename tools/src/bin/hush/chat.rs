@@ -11,7 +11,6 @@ use hushwire::client::{Client, Delivery, Event, IncomingMessage, Receipt, SendOp
 use hushwire::conversation::limits::MESSAGE_BYTES_MAX;
 use hushwire::journal::MessageId;
 use hushwire_wire::id::DeviceId;
-use hushwire_wire::text;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,10 +18,8 @@ use tokio::task::JoinSet;
 use crate::commands::{hex, options, short};
 use crate::home::{self, Home};
 use crate::record::Record;
-use crate::terminal::{complain, note, show};
+use crate::terminal::{complain, note, show, shown_text};
 
-/// Longest line that is shown, in bytes.
-const SHOWN_BYTES_MAX: usize = 64 * 1024;
 /// Lines read ahead of the outbox.
 const LINES_AHEAD_MAX: usize = 2;
 
@@ -168,8 +165,7 @@ impl Session {
         if std::str::from_utf8(&message.bytes).is_err() {
             value["hex"] = hex(&message.bytes).into();
         }
-        let lines: Vec<_> = shown.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
-        show(self.json, &format!("{from}: {}", lines.join("\n")), &value)?;
+        show(self.json, &format!("{from}: {}", shown_text(&shown)), &value)?;
         message.confirm();
         Ok(())
     }

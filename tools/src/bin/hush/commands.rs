@@ -11,7 +11,6 @@ use hushwire::transfer::{Phase, Progress, Saved};
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
-use hushwire_wire::text;
 use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 use tokio::fs::File;
@@ -21,12 +20,12 @@ use tokio::task::JoinSet;
 
 use crate::arguments::{Receive, Send};
 use crate::home::{self, Home};
-use crate::terminal::{Unwelcome, complain, note, progress, remark, show, text_or_input};
+use crate::terminal::{
+    Unwelcome, complain, note, progress, remark, show, shown_text, text_or_input,
+};
 
 /// Refusals of a peer before sending to it is given up; the client waits longer after each.
 const REFUSALS_MAX: u32 = 3;
-/// Longest message that is shown on a terminal, in bytes.
-const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) fn options(name: Option<String>) -> Options {
     Options {
@@ -291,9 +290,8 @@ fn broken(peer: DeviceId, error: anyhow::Error, json: bool) -> Result<()> {
 
 fn show_message(message: &Message, json: bool) -> Result<()> {
     let shown = String::from_utf8_lossy(&message.bytes);
-    let lines: Vec<String> = shown.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
     let value = json!({ "from": message.peer.to_text(), "message": shown });
-    show(json, &format!("{}: {}", short(message.peer), lines.join("\n")), &value)
+    show(json, &format!("{}: {}", short(message.peer), shown_text(&shown)), &value)
 }
 
 async fn save(

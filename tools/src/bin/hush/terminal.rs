@@ -8,8 +8,12 @@ use hushwire::identity::WordsError;
 use hushwire::journal::JournalError;
 use hushwire::keystore::{BackupError, KeystoreError, PassphraseError, RehearsalError};
 use hushwire_wire::code::CodeError;
+use hushwire_wire::text;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+
+/// Longest line of a message that is shown, in bytes.
+const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
 /// `EX_USAGE`, `EX_DATAERR`, `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
 mod code {
@@ -78,6 +82,13 @@ pub(crate) fn show(json: bool, text: &str, value: &Value) -> anyhow::Result<()> 
     let mut out = std::io::stdout().lock();
     let written = if json { writeln!(out, "{value}") } else { writeln!(out, "{text}") };
     written.and_then(|()| out.flush()).map_err(unwritten)
+}
+
+/// What a person sees of a peer's message: nothing that steers a terminal, and no line but the first that begins where
+/// those of other peers and of this program do.
+pub(crate) fn shown_text(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(|line| text::plain(line, SHOWN_BYTES_MAX)).collect();
+    lines.join("\n  ")
 }
 
 /// Says something on the side, to a person only.
@@ -217,4 +228,15 @@ pub(crate) fn text_or_input(text: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_not_pass_for_one_of_another_peer() {
+        let shown = shown_text("hello\ncarol: pay bob\r\nconnected again\n\u{1b}[2J");
+        assert_eq!(shown, "hello\n  carol: pay bob\n  connected again\n  \u{fffd}[2J");
+    }
 }
