@@ -5,8 +5,8 @@ mod words;
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use hushwire_wire::control::{Transport, proof_message};
-use hushwire_wire::id::DeviceId;
+use hushwire_wire::control::{Transport, proof_message, register_message};
+use hushwire_wire::id::{DeviceId, RelayId};
 use zeroize::Zeroizing;
 
 pub use words::{WORDS, Words, WordsError};
@@ -98,6 +98,12 @@ pub fn hello_proof(
 ) -> [u8; SIGNATURE_LEN] {
     let transcript = sha256(&[challenge, hello]);
     identity.key.sign(&proof_message(&transcript, transport, binding)).to_bytes()
+}
+
+/// What the holder of `new` signs so that `asker`, a device enrolled at `relay`, can register it there.
+#[must_use]
+pub fn register_proof(new: &Identity, relay: &RelayId, asker: &DeviceId) -> [u8; SIGNATURE_LEN] {
+    new.key.sign(&register_message(relay, asker, &new.device_id())).to_bytes()
 }
 
 fn signed_message(context: &str, parts: &[&[u8]]) -> Vec<u8> {

@@ -19,6 +19,7 @@ pub use opening::{CoverMode, Hello, HopLimits, Welcome};
 pub use request::Request;
 
 use crate::cell::{Class, HEADER_LEN, Header};
+use crate::id::{DeviceId, RelayId};
 use crate::padding::LENGTH_LEN;
 
 /// Why a control cell was not understood.
@@ -86,6 +87,18 @@ pub fn proof_message(transcript: &[u8; 32], transport: Transport, binding: &[u8;
     message.extend_from_slice(transcript);
     message.push(transport as u8);
     message.extend_from_slice(binding);
+    message
+}
+
+/// What a device signs to be registered at `relay` by `asker`, a device that is enrolled there: nobody else can use it,
+/// nowhere else.
+#[must_use]
+pub fn register_message(relay: &RelayId, asker: &DeviceId, device: &DeviceId) -> Vec<u8> {
+    let mut message = alloc::vec![0x20; 64];
+    message.extend_from_slice(b"hushwire/1 register\0");
+    message.extend_from_slice(relay.as_bytes());
+    message.extend_from_slice(asker.as_bytes());
+    message.extend_from_slice(device.as_bytes());
     message
 }
 
@@ -169,7 +182,7 @@ mod tests {
         let request = |request| Control::Request { id: RequestId(1), request };
         let device = DeviceId::ZERO;
         check(request(Request::Grant { device }), "device");
-        check(request(Request::Register { device, name: String::new() }), "device");
+        check(request(Request::Register { device, name: String::new(), proof: [0; 64] }), "device");
         check(Control::Paired { id: None, tag: [0; 16], device }, "device");
         for ttl_s in [0, 301, u32::MAX] {
             check(request(Request::PairOpen { tag: [0; 16], ttl_s }), "ttl_s");

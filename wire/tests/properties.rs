@@ -31,7 +31,11 @@ fn device() -> impl Strategy<Value = DeviceId> {
 fn request() -> impl Strategy<Value = Request> {
     let tag = any::<[u8; 16]>;
     prop_oneof![
-        (device(), prose()).prop_map(|(device, name)| Request::Register { device, name }),
+        (device(), prose(), any::<[[u8; 32]; 2]>()).prop_map(|(device, name, halves)| {
+            let mut proof = [0; 64];
+            proof.copy_from_slice(halves.as_flattened());
+            Request::Register { device, name, proof }
+        }),
         (device(), prose()).prop_map(|(device, name)| Request::Rename { device, name }),
         device().prop_map(|device| Request::Revoke { device }),
         device().prop_map(|device| Request::Grant { device }),
@@ -140,8 +144,8 @@ fn as_received(message: Control) -> Control {
         Control::Request { id, request } => {
             let named = |name: &str| text::plain(name, limits::NAME_BYTES_MAX);
             let request = match request {
-                Request::Register { device, name } => {
-                    Request::Register { device, name: named(&name) }
+                Request::Register { device, name, proof } => {
+                    Request::Register { device, name: named(&name), proof }
                 }
                 Request::Rename { device, name } => Request::Rename { device, name: named(&name) },
                 other @ (Request::Revoke { .. }

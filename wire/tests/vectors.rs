@@ -207,6 +207,27 @@ fn the_proof_in_the_hello_verifies() {
     assert!(key.verify_strict(&message, &signature).is_ok());
 }
 
+#[test]
+fn the_proof_in_the_registration_verifies() {
+    let find = |name: &str| {
+        vectors().into_iter().find(|vector| vector.name == name).expect("a vector").value
+    };
+    let Value::Control(Control::Hello(hello)) = find("control-hello") else { panic!("a HELLO") };
+    let Value::Control(Control::Challenge { relay, .. }) = find("control-challenge") else {
+        panic!("a CHALLENGE")
+    };
+    let Value::Control(Control::Request {
+        request: Request::Register { device, proof, .. }, ..
+    }) = find("control-request-register")
+    else {
+        panic!("a registration")
+    };
+    let key = ed25519_dalek::VerifyingKey::from_bytes(device.as_bytes()).expect("a key");
+    let message = hushwire_wire::control::register_message(&relay, &hello.device, &device);
+    let signature = ed25519_dalek::Signature::from_bytes(&proof);
+    assert!(key.verify_strict(&message, &signature).is_ok());
+}
+
 /// The hex of `PROTOCOL.md`'s indented lines, its comments and spaces taken out, in one piece.
 fn quoted() -> String {
     let page = include_str!("../PROTOCOL.md");

@@ -96,6 +96,29 @@ impl Client {
         self.request(request).await.map(drop)
     }
 
+    /// Enrols another device in this one's account without an invite. `proof` is what that device has signed
+    /// ([`crate::identity::register_proof`]); `name` has at most 64 bytes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the proof does not hold, the device is enrolled elsewhere or was revoked, or the account
+    /// is full; else as for [`Client::grant`].
+    pub async fn register(
+        &self,
+        device: DeviceId,
+        proof: [u8; 64],
+        name: &str,
+    ) -> Result<(), Error> {
+        self.request(Request::Register { device, name: name.into(), proof }).await.map(drop)
+    }
+
+    /// Ends a device of this one's account at the relay, for good.
+    ///
+    /// # Errors
+    /// As for [`Client::grant`].
+    pub async fn revoke(&self, device: DeviceId) -> Result<(), Error> {
+        self.request(Request::Revoke { device }).await.map(drop)
+    }
+
     /// The relay's clock, milliseconds since 1970-01-01 UTC.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Questions to the store and its answers. The engine never waits: a question leaves as a command under
 //! a ticket, the answer comes back as an input.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -48,6 +49,10 @@ pub enum StoreQuestion {
         device: DeviceId,
         /// Its name for people.
         name: String,
+        /// Who asks.
+        asker: DeviceId,
+        /// The new device's signature; whoever knows the relay's ID verifies it before anything is looked up.
+        proof: Box<[u8; 64]>,
     },
     /// Names a device of the account.
     Rename {

@@ -6,9 +6,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use hushwire_engine::store::{Denial, DeviceRow, Reach};
 use hushwire_engine::{StoreAnswer, StoreQuestion, Ticket, Time};
 use hushwire_wire::control::{ErrorCode, Transport};
-use hushwire_wire::id::DeviceId;
+use hushwire_wire::id::{DeviceId, RelayId};
 
 use super::Shard;
+use super::greeting;
 use super::limits::SEEN_WAITING_MAX;
 use crate::store::{Answer, Day, Name, Query, Refusal, Row, SEEN_BATCH_MAX, Status};
 
@@ -29,7 +30,7 @@ pub(super) enum Asked {
 impl Shard {
     /// Hands a question to the store. What cannot be asked is answered at once.
     pub(super) fn ask_store(&mut self, ticket: Ticket, question: StoreQuestion, now: Time) {
-        let (asked, query) = match translate(question) {
+        let (asked, query) = match translate(question, &self.relay) {
             Ok(translated) => translated,
             Err(answer) => return self.engine.handle_store(ticket, answer, now),
         };
@@ -74,7 +75,7 @@ impl Shard {
     }
 }
 
-fn translate(question: StoreQuestion) -> Result<(Asked, Query), StoreAnswer> {
+fn translate(question: StoreQuestion, relay: &RelayId) -> Result<(Asked, Query), StoreAnswer> {
     let operation = |query| Ok((Asked::Operation, query));
     match question {
         StoreQuestion::Admit { device, transport } => {
@@ -94,7 +95,11 @@ fn translate(question: StoreQuestion) -> Result<(Asked, Query), StoreAnswer> {
         StoreQuestion::Reach { sender, sender_account, recipient } => {
             Ok((Asked::Reach, Query::Reach { sender, sender_account, recipient }))
         }
-        StoreQuestion::Register { account, device, name } => {
+        StoreQuestion::Register { account, device, name, asker, proof } => {
+            greeting::verify_new(relay, &asker, &device, &proof).map_err(|refusal| {
+                let sentence = refusal.sentence.into();
+                StoreAnswer::Failed { code: refusal.code, sentence }
+            })?;
             operation(Query::Register { account, device, name: checked(&name)? })
         }
         StoreQuestion::Rename { account, device, name } => {

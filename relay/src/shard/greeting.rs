@@ -4,7 +4,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use hushwire_engine::Introduction;
-use hushwire_wire::control::{Control, ErrorCode, Hello, Transport, proof_message, replace_proof};
+use hushwire_wire::control::{
+    Control, ErrorCode, Hello, Transport, proof_message, register_message, replace_proof,
+};
 use hushwire_wire::id::{DeviceId, RelayId};
 use hushwire_wire::limits::VERSION;
 
@@ -21,6 +23,11 @@ const WRONG_PROOF: Refusal = Refusal {
     code: ErrorCode::Unauthenticated,
     sentence: "the proof does not fit this connection and device ID: connect anew and sign the \
                relay's last CHALLENGE with the device's own key",
+};
+const UNPROVED: Refusal = Refusal {
+    code: ErrorCode::Unauthenticated,
+    sentence: "the new device has not signed that this device registers it at this relay: sign with the \
+               new device's own key",
 };
 const WRONG_VERSION: Refusal = Refusal {
     code: ErrorCode::Unsupported,
@@ -52,9 +59,7 @@ pub(super) fn verify(
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, &transcript).as_ref());
     let message = proof_message(&hash, Transport::Tls, &challenged.binding);
-    let key = UnparsedPublicKey::new(&ED25519, hello.device.as_bytes());
-    let is_strict = is_strict_key(&hello.device) && !has_small_order_r(&hello.proof);
-    if !is_strict || key.verify(&message, &hello.proof).is_err() {
+    if !is_signed(&hello.device, &message, &hello.proof) {
         return Err(WRONG_PROOF);
     }
     Ok(Introduction {
@@ -65,6 +70,23 @@ pub(super) fn verify(
         name: hello.name,
         software: hello.software,
     })
+}
+
+/// Checks that a device which is to be registered holds its key and goes to the account of `asker`.
+pub(super) fn verify_new(
+    relay: &RelayId,
+    asker: &DeviceId,
+    device: &DeviceId,
+    proof: &[u8; 64],
+) -> Result<(), Refusal> {
+    let message = register_message(relay, asker, device);
+    if is_signed(device, &message, proof) { Ok(()) } else { Err(UNPROVED) }
+}
+
+fn is_signed(device: &DeviceId, message: &[u8], proof: &[u8; 64]) -> bool {
+    let key = UnparsedPublicKey::new(&ED25519, device.as_bytes());
+    let is_strict = is_strict_key(device) && !has_small_order_r(proof);
+    is_strict && key.verify(message, proof).is_ok()
 }
 
 /// The points of order 1, 2, 4 and 8 without their sign bit. A signature under such a key says nothing

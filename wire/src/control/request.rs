@@ -17,6 +17,8 @@ pub enum Request {
         device: DeviceId,
         /// Its name for people; see [`Control::encode`](super::Control::encode).
         name: String,
+        /// The new device's Ed25519 signature over [`super::register_message`].
+        proof: [u8; 64],
     },
     /// Names a device of the asker's account.
     Rename {
@@ -78,7 +80,11 @@ impl Request {
 
     pub(super) fn encode(&self, map: &mut Writer) {
         match self {
-            Self::Register { device, name } | Self::Rename { device, name } => {
+            Self::Register { device, name, proof } => {
+                map.bytes("device", device.as_bytes()).prose("name", name, limits::NAME_BYTES_MAX);
+                map.bytes("proof", proof);
+            }
+            Self::Rename { device, name } => {
                 map.bytes("device", device.as_bytes()).prose("name", name, limits::NAME_BYTES_MAX);
             }
             Self::Revoke { device } | Self::Grant { device } | Self::Ungrant { device } => {
@@ -100,7 +106,9 @@ impl Request {
     pub(super) fn decode(operation: &str, map: &Fields<'_>) -> Result<Option<Self>, ControlError> {
         let name = || map.prose("name", limits::NAME_BYTES_MAX);
         Ok(Some(match operation {
-            "register" => Self::Register { device: device(map)?, name: name()? },
+            "register" => {
+                Self::Register { device: device(map)?, name: name()?, proof: map.array("proof")? }
+            }
             "rename" => Self::Rename { device: device(map)?, name: name()? },
             "revoke" => Self::Revoke { device: device(map)? },
             "grant" => Self::Grant { device: device(map)? },
@@ -115,7 +123,7 @@ impl Request {
 
     pub(super) fn check(&self) -> Result<(), ControlError> {
         match self {
-            Self::Register { device, name: _ }
+            Self::Register { device, name: _, proof: _ }
             | Self::Rename { device, name: _ }
             | Self::Revoke { device }
             | Self::Grant { device }

@@ -5,7 +5,7 @@ use hushwire_wire::cell::{Class, Header, Kind, set_counter};
 use hushwire_wire::code::{Invite, PairCode, RelayAddress, Secret, Trust};
 use hushwire_wire::control::{
     Control, CoverMode, ErrorCode, GoawayReason, Hello, HopLimits, Request, RequestId, Transport,
-    Undelivered, Welcome, enclose, proof_message, replace_proof,
+    Undelivered, Welcome, enclose, proof_message, register_message, replace_proof,
 };
 use hushwire_wire::id::{ChannelId, DeviceId, RelayId};
 use hushwire_wire::padding::padme;
@@ -232,9 +232,12 @@ fn error(code: ErrorCode) -> Control {
 }
 
 fn requests() -> [(&'static str, Request); 10] {
+    let asker = device(&DEVICE_SEED);
     let device = device(&PEER_SEED);
+    let message = register_message(&RelayId::new(run(0x50)), &asker, &device);
+    let proof = SigningKey::from_bytes(&PEER_SEED).sign(&message).to_bytes();
     [
-        ("register", Request::Register { device, name: "build server".into() }),
+        ("register", Request::Register { device, name: "build server".into(), proof }),
         ("rename", Request::Rename { device, name: "old laptop".into() }),
         ("revoke", Request::Revoke { device }),
         ("grant", Request::Grant { device }),

@@ -132,7 +132,10 @@ impl Engine {
                 return self.send_to_meet(asker, tag, Some(ttl_s), now);
             }
             Request::PairJoin { tag } => return self.send_to_meet(asker, tag, None, now),
-            Request::Register { device, name } => StoreQuestion::Register { account, device, name },
+            Request::Register { device, name, proof } => {
+                let proof = Box::new(proof);
+                StoreQuestion::Register { account, device, name, asker: me, proof }
+            }
             Request::Rename { device, name } => StoreQuestion::Rename { account, device, name },
             Request::Revoke { device } => {
                 revoked = Some(device);

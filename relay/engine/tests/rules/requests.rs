@@ -16,7 +16,7 @@ fn operations_ask_the_store_and_echo_their_number() {
         let mut peer = desk.join(shard, 1, 1);
         let device = desk.device_on(0, 9);
         let table = [
-            Request::Register { device, name: "new".into() },
+            Request::Register { device, name: "new".into(), proof: [5; 64] },
             Request::Rename { device, name: "newer".into() },
             Request::Grant { device },
             Request::Ungrant { device },
@@ -28,7 +28,10 @@ fn operations_ask_the_store_and_echo_their_number() {
             let said = desk.request(&mut peer, request.clone());
             assert_eq!(said, [Control::Done { id: RequestId(n as u32 + 1) }], "{request:?}");
             let names_it = match (&request, &desk.questions[..]) {
-                (Request::Register { .. }, [StoreQuestion::Register { name, .. }]) => name == "new",
+                (
+                    Request::Register { .. },
+                    [StoreQuestion::Register { name, asker, proof, .. }],
+                ) => name == "new" && *asker == peer.device && **proof == [5; 64],
                 (Request::Rename { .. }, [StoreQuestion::Rename { name, .. }]) => name == "newer",
                 (Request::Grant { .. }, [StoreQuestion::Grant { recipient, sender, .. }])
                 | (Request::Ungrant { .. }, [StoreQuestion::Ungrant { recipient, sender, .. }]) => {
