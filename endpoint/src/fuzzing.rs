@@ -1,8 +1,9 @@
 //! Fuzz entry points as plain functions: each takes any bytes, must not panic, and asserts that what was understood
 //! is said again in the same words. Tests replay the corpus; a fuzzer grows it.
 
+use crate::account::{self, AccountLog, Statement};
 use crate::conversation::preamble::PreambleReader;
-use crate::identity::Words;
+use crate::identity::{Identity, Words};
 use crate::keystore;
 use crate::pairing::spoken::{S1, S2, SpokenCode};
 use crate::suite::frame_types::{Frame, FrameWriter, Frames};
@@ -161,4 +162,28 @@ pub fn conversation(data: &[u8]) {
 /// Where both ends finish with different keys, or a message that was changed is taken: a fault of this crate.
 pub fn handshake_states(data: &[u8]) {
     handshake::inspect_states(data);
+}
+
+/// Any bytes as entries of an account log, as a log's file, and as what a peer gives to a log.
+///
+/// # Panics
+/// Where something is not written as it was read, or a log changes though it refuses: a fault of this crate.
+pub fn account_log(data: &[u8]) {
+    account::inspect(data);
+    let identity = Identity::from_secret(&[1; 32]);
+    let mut log = AccountLog::begin(&identity, "first", 1).expect("a plain name");
+    let before = log.encode();
+    if log.extend(&identity, data, 2).is_err() {
+        assert_eq!(log.encode(), before, "a log that refuses stays as it was");
+    }
+}
+
+/// Any bytes as the statement that a device's key is replaced.
+///
+/// # Panics
+/// Where a statement is not written as it was read: a fault of this crate.
+pub fn rotation(data: &[u8]) {
+    if let Ok(statement) = Statement::decode(data) {
+        assert_eq!(statement.encode(), data, "a statement has one encoding");
+    }
 }

@@ -59,6 +59,7 @@
 //! | [`client`] | what applications use: connect, send, receive, streams, pairing |
 //! | [`identity`] | the device's Ed25519 key: who it is; on paper as 24 words |
 //! | [`keystore`] | the directory that keeps identity, relay and peers; its passphrase and backup |
+//! | [`account`] | the devices of one account in a signed log, and new keys for old, without I/O |
 //! | [`pairing`] | how two devices come to know each other, without I/O |
 //! | [`conversation`] | messages and streams with one peer, without I/O |
 //! | [`journal`] | messages, their ends and cursors, over a crash |
@@ -68,6 +69,7 @@
 //! | [`io`] | TLS over TCP on tokio |
 //! | [`fuzzing`] | fuzz entry points as plain functions |
 
+pub mod account;
 pub mod client;
 pub mod conversation;
 mod error;
