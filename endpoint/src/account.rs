@@ -45,6 +45,7 @@ mod log;
 mod members;
 mod merge;
 mod own;
+mod rotation;
 mod statement;
 
 pub use entry::{AccountLogId, Entry, EntryHash, Operation, Proof};
@@ -52,6 +53,7 @@ pub use error::LogError;
 pub use fork::Fork;
 pub use log::{AccountLog, Head, Keep, Merge};
 pub use members::Member;
+pub use rotation::{Phase, Repinned, Rotation, RotationError};
 pub use statement::{STATEMENT_LEN, Statement, StatementError};
 
 /// Any bytes as entries and as a file: what is understood is written again in the same bytes.

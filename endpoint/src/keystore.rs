@@ -13,18 +13,23 @@
 //!   codes.json         spoken codes that were tried
 //!   peers/ID.json      pin, pair key, times of handshakes, whether it may send here
 //!   unpaired/ID.json   whose right to send the relay has still to take back
+//!   peers/ID.superseded.json
+//!                      a key that a peer has replaced
+//!   account.log        the devices of the account (see [`crate::account`])
+//!   rotation.json      this device's next key, while it is being replaced
 //! ```
 //!
 //! Files have mode 0600. Each is a line of JSON and a line with its SHA-256, written beside and renamed over, so a
 //! crash leaves the old or the new one. A change is made on disk first; where that fails, memory is as it was. Keys
 //! and counters of sessions are never written. Every call blocks on the disk.
 //!
-//! With a passphrase ([`Keystore::set_passphrase`]) every file but `lock` and the journal, which has a key of its own in
-//! `storage.json`, is sealed. File names stay readable, and with them the IDs of peers.
+//! With a passphrase ([`Keystore::set_passphrase`]) every file but `lock`, the journal, which has a key of its own in
+//! `storage.json`, and `account.log`, which other devices have as well, is sealed. File names stay readable, and with them the IDs of peers.
 //!
 //! The identity fits 24 words on paper ([`Keystore::backup_words`]); relay and peers fit a file that those words open
 //! ([`Keystore::backup_file`]).
 
+pub mod account;
 mod backup;
 mod burnt;
 pub(crate) mod disk;
@@ -62,6 +67,7 @@ use crate::pairing::spoken::CodeMark;
 use crate::suite::handshake::{Established, Role};
 use crate::suite::keys::StorageKey;
 use crate::suite::random::{OsRandom, draw};
+use account::Account;
 use disk::Disk;
 use protect::{lock_new, unlock};
 use record::{
@@ -99,6 +105,7 @@ pub struct Keystore {
     burnt: Vec<(CodeMark, u64)>,
     /// Devices that are no peers any more, whose right to send the relay has not taken back yet.
     unpaired: BTreeSet<DeviceId>,
+    account: Account,
     /// Unlocks when it is dropped.
     lock: Option<File>,
 }
@@ -182,6 +189,7 @@ impl Keystore {
                 disk.remove(&peer_path(device))?;
             }
         }
+        let account = Account::load(&disk)?;
         let mut keystore = Self {
             disk,
             vault,
@@ -193,10 +201,12 @@ impl Keystore {
             backup_rehearsed_at_s,
             burnt,
             unpaired,
+            account,
             lock: Some(lock),
         };
         // A disk that takes no changes now does not keep the owner out; [`Keystore::protection`] tells.
         let _later = keystore.settle();
+        keystore.mend()?;
         Ok(keystore)
     }
 
@@ -303,6 +313,11 @@ impl Keystore {
         grant: Grant,
     ) -> Result<&Peer, KeystoreError> {
         let device = paired.peer();
+        if self.account.is_superseded(&device) {
+            return Err(KeystoreError::Invalid(
+                "the device has replaced this key: it must use its new one, or a new identity",
+            ));
+        }
         self.check_name(name, &device)?;
         let known = self.peers.get(&device);
         if known.is_none() && self.peers.len() >= PEERS_MAX {
@@ -311,7 +326,8 @@ impl Keystore {
         let hybrid_before = known.is_some_and(Peer::hybrid_seen);
         // Before the peer is there: otherwise a crash in between would remove it at the next start.
         self.forget_unpaired(&device)?;
-        self.store(Peer::new(paired, name, now_s, hybrid_before, grant))
+        let ours = self.identity.device_id();
+        self.store(Peer::new(paired, name, now_s, hybrid_before, grant).with(ours))
     }
 
     /// Remembers whether a peer may send to this device, or shall.

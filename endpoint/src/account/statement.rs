@@ -72,6 +72,11 @@ impl Statement {
         self.new
     }
 
+    /// Whether it speaks of this device, as it was or is to be.
+    pub(crate) fn is_of(&self, device: &DeviceId) -> bool {
+        self.old == *device || self.new == *device
+    }
+
     /// When it was signed, unix ns, by the device's own clock.
     #[must_use]
     pub const fn time_ns(&self) -> u64 {

@@ -167,6 +167,15 @@ impl Disk {
         &self,
         name: &Path,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        self.read_raw_up_to(name, FILE_BYTES_MAX)
+    }
+
+    /// The same, for a file of at most `bytes_max` bytes.
+    pub(super) fn read_raw_up_to(
+        &self,
+        name: &Path,
+        bytes_max: usize,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
         let path = self.path(name);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path);
@@ -181,11 +190,12 @@ impl Disk {
         }
         self.check(&metadata, path.clone())?;
         // Allocated once: growing would leave copies behind that nobody wipes.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
-        file.take(FILE_BYTES_MAX as u64 + 1)
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX).min(bytes_max);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length.max(FILE_BYTES_MAX) + 1));
+        file.take(bytes_max as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| classify(error, &path, false))?;
-        if bytes.len() > FILE_BYTES_MAX {
+        if bytes.len() > bytes_max {
             return Err(KeystoreError::Corrupt { path });
         }
         Ok(Some(bytes))

@@ -6,6 +6,7 @@ use hushwire_wire::text::plain;
 use zeroize::Zeroizing;
 
 use super::record::{GrantRecord, Hex32, PeerRecord, VerifiedRecord};
+use crate::account::Statement;
 use crate::pairing::{Paired, Verified};
 use crate::suite::keys::PairKey;
 use crate::suite::{Minimum, Suite};
@@ -35,6 +36,10 @@ pub struct Peer {
     last_sent_ns: u64,
     hybrid_seen: bool,
     grant: Grant,
+    /// Key of ours that the pair key belongs to; `None` before we have replaced ours for the first time.
+    ours: Option<DeviceId>,
+    /// New key of ours that the peer has acknowledged last.
+    acknowledged: Option<DeviceId>,
 }
 
 impl Peer {
@@ -55,6 +60,8 @@ impl Peer {
             last_seen_ns: 0,
             last_sent_ns: 0,
             hybrid_seen: hybrid_before || paired.suite().is_hybrid(),
+            ours: None,
+            acknowledged: None,
         }
     }
 
@@ -148,6 +155,37 @@ impl Peer {
         Self { grant, ..self.clone() }
     }
 
+    /// Whether the peer knows that this device will be, or is, `new`.
+    #[must_use]
+    pub fn has_acknowledged(&self, new: &DeviceId) -> bool {
+        self.acknowledged == Some(*new)
+    }
+
+    pub(super) const fn ours(&self) -> Option<DeviceId> {
+        self.ours
+    }
+
+    /// The pair key is one with this device, `ours`.
+    pub(super) fn with(self, ours: DeviceId) -> Self {
+        Self { ours: Some(ours), ..self }
+    }
+
+    pub(super) fn acknowledged(&self, new: DeviceId) -> Self {
+        Self { acknowledged: Some(new), ..self.clone() }
+    }
+
+    /// After the peer has replaced its key.
+    pub(super) fn repinned(&self, statement: &Statement) -> Self {
+        let pair_key = statement.next_pair_key(&self.pair_key);
+        Self { device: statement.new_device(), pair_key, ..self.clone() }
+    }
+
+    /// After this device has replaced its key.
+    pub(super) fn rekeyed(&self, statement: &Statement) -> Self {
+        let pair_key = statement.next_pair_key(&self.pair_key);
+        Self { pair_key, ours: Some(statement.new_device()), ..self.clone() }
+    }
+
     pub(super) fn to_record(&self, version: u32) -> PeerRecord {
         PeerRecord {
             version,
@@ -169,6 +207,8 @@ impl Peer {
                 Grant::Withdrawn => GrantRecord::Withdrawn,
                 Grant::None => GrantRecord::None,
             },
+            ours: self.ours.map(|device| device.to_text()),
+            acknowledged: self.acknowledged.map(|device| device.to_text()),
         }
     }
 
@@ -193,6 +233,14 @@ impl Peer {
                 GrantRecord::Withdrawn => Grant::Withdrawn,
                 GrantRecord::None => Grant::None,
             },
+            ours: record
+                .ours
+                .map(|text| text.parse().ok())
+                .map_or(Some(None), |id| id.map(Some))?,
+            acknowledged: record
+                .acknowledged
+                .map(|text| text.parse().ok())
+                .map_or(Some(None), |id| id.map(Some))?,
         })
     }
 }

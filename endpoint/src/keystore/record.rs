@@ -8,6 +8,7 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::account::{RotationRecord, SupersededRecord};
 use super::error::KeystoreError;
 use super::{Peer, Relay, RelayTrust};
 use crate::identity::Identity;
@@ -17,7 +18,7 @@ use crate::suite::keys::StorageKey;
 use crate::suite::limits::SPOKEN_BURNT_MAX;
 
 /// The format this software writes. It reads all from 1 on.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Room for any record, so that writing one does not grow the buffer and leave copies of keys behind.
 pub(super) const RECORD_BYTES_MAX: usize = 8 * 1024;
 
@@ -31,6 +32,8 @@ impl Record for CountersRecord {}
 impl Record for PeerRecord {}
 impl Record for UnpairedRecord {}
 impl Record for BurntRecord {}
+impl Record for RotationRecord {}
+impl Record for SupersededRecord {}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +99,12 @@ pub(super) struct PeerRecord {
     /// Absent before there were wishes; asking the relay once more does no harm.
     #[serde(default)]
     pub(super) grant: GrantRecord,
+    /// Key of ours that the pair key belongs to, once we have replaced ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ours: Option<String>,
+    /// New key of ours that the peer has acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) acknowledged: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]

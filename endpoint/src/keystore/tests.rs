@@ -3,6 +3,7 @@
 
 mod backup;
 mod protect;
+mod rotation;
 mod wishes;
 
 use std::fs::{self, File, OpenOptions, Permissions};
