@@ -39,6 +39,7 @@ mod chain;
 mod codec;
 mod entry;
 mod error;
+mod exchange;
 mod file;
 mod fork;
 mod log;
@@ -50,6 +51,7 @@ mod statement;
 
 pub use entry::{AccountLogId, Entry, EntryHash, Operation, Proof};
 pub use error::LogError;
+pub use exchange::{MESSAGE_BYTES_MAX, Message};
 pub use fork::Fork;
 pub use log::{AccountLog, Head, Keep, Merge};
 pub use members::Member;

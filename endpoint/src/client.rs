@@ -3,6 +3,7 @@
 
 pub mod limits;
 
+mod account;
 mod clock;
 mod event;
 mod lock;
@@ -10,6 +11,7 @@ mod messages;
 mod pairing;
 mod requests;
 mod state;
+mod steward;
 mod storing;
 mod stream;
 mod task;
@@ -26,6 +28,7 @@ use hushwire_wire::id::DeviceId;
 use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 
+pub use account::Rotated;
 pub use event::{Event, Events};
 pub use messages::IncomingMessage;
 pub use pairing::{PairingOffer, PairingOptions, PendingPair, SpokenOffer};
@@ -78,6 +81,8 @@ struct Shared {
     outbox: Outbox,
     expires_in: Option<Duration>,
     transfers: transfers::Hub,
+    /// The log of the account has changed, or a device may join one.
+    account: Notify,
 }
 
 impl Shared {
@@ -174,6 +179,7 @@ impl Client {
             outbox: options.outbox,
             expires_in: options.expires_in,
             transfers,
+            account: Notify::new(),
         });
         drop(logs);
         let dialer = Dialer { connector, relay, options };
@@ -192,6 +198,7 @@ impl Client {
         tokio::spawn(storing::run(shared.clone(), journal));
         tokio::spawn(task::run(shared.clone(), dialer, stream));
         tokio::spawn(transfers::serve(shared.clone()));
+        tokio::spawn(steward::run(shared.clone()));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
     }
 

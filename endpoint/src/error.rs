@@ -6,6 +6,7 @@ use hushwire_wire::code::CodeError;
 use hushwire_wire::control::{ErrorCode, Undelivered};
 use hushwire_wire::id::DeviceId;
 
+use crate::account::{LogError, RotationError};
 use crate::conversation::StreamError;
 use crate::conversation::preamble::LabelError;
 use crate::io::IoError;
@@ -131,6 +132,18 @@ pub enum Error {
         "the confirmation codes differ: do not use this link again, and pair in person if you can"
     )]
     ConfirmationFailed,
+    /// The log of the account says why.
+    #[error(transparent)]
+    Account(#[from] LogError),
+    /// A new key was not taken.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    /// There is no log of the account on this device.
+    #[error("this device belongs to no account yet: begin one, or let another device add this one")]
+    NoAccount,
+    /// The other device does not join the account.
+    #[error("device {0} does not join this account: say on it that it may, and try again")]
+    NotJoining(DeviceId),
     /// The keystore says why.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -184,6 +197,10 @@ impl Error {
             | Self::OtherDevice { .. }
             | Self::PairingExpired
             | Self::ConfirmationFailed
+            | Self::Account(_)
+            | Self::Rotation(_)
+            | Self::NoAccount
+            | Self::NotJoining(_)
             | Self::Keystore(_)
             | Self::Closed => false,
         }

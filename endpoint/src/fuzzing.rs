@@ -1,7 +1,7 @@
 //! Fuzz entry points as plain functions: each takes any bytes, must not panic, and asserts that what was understood
 //! is said again in the same words. Tests replay the corpus; a fuzzer grows it.
 
-use crate::account::{self, AccountLog, Statement};
+use crate::account::{self, AccountLog, Message, Statement};
 use crate::conversation::preamble::PreambleReader;
 use crate::identity::{Identity, Words};
 use crate::keystore;
@@ -176,6 +176,19 @@ pub fn account_log(data: &[u8]) {
     if log.extend(&identity, data, 2).is_err() {
         assert_eq!(log.encode(), before, "a log that refuses stays as it was");
     }
+}
+
+/// Any bytes as what a device says about the log of its account, heard by a log.
+///
+/// # Panics
+/// Where a message is not written as it was read: a fault of this crate.
+pub fn account_message(data: &[u8]) {
+    let Ok(message) = Message::decode(data) else { return };
+    assert_eq!(message.encode(), data, "a message has one encoding");
+    let identity = Identity::from_secret(&[1; 32]);
+    let mut log = AccountLog::begin(&identity, "first", 1).expect("a plain name");
+    let (_, answer) = log.hear(&identity, &message, 2);
+    assert_eq!(Message::decode(&answer.encode()), Ok(answer), "what is said can be read");
 }
 
 /// Any bytes as the statement that a device's key is replaced.

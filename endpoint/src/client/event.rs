@@ -72,6 +72,42 @@ pub enum Event {
         /// The peer.
         peer: DeviceId,
     },
+    /// A device is in the account now.
+    DeviceAdded {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device is in the account no longer, or under another key.
+    DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    },
+    /// The log of the account has two branches of which people must decide which one holds.
+    AccountForked {
+        /// The first entry that differs.
+        at: u32,
+        /// One device that signed both, or two that removed each other.
+        by: Vec<DeviceId>,
+    },
+    /// A peer has replaced its key: it is known by the new one now.
+    PeerRotated {
+        /// As it was known.
+        old: DeviceId,
+        /// As it is known.
+        new: DeviceId,
+    },
+    /// This device has its new key, and the relay has revoked the old one.
+    RotationFinished {
+        /// As it was.
+        old: DeviceId,
+    },
+    /// A peer's new key was refused: people should look.
+    RotationRefused {
+        /// The peer.
+        peer: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
     /// Messages cannot be written to disk at present: none is sent or acknowledged until they can.
     StorageFailed {
         /// Why, for a person.

@@ -18,6 +18,14 @@ pub const NAMEPLATES_TRIED_MAX: u32 = 8;
 pub const WISH_RETRY_MS: u64 = 5_000;
 /// Calls that wait for the relay's answer to a grant.
 pub const WISHES_WAITING_MAX: usize = 64;
+/// Channels about the account or a key that are served at once.
+pub const STEWARD_CHANNELS_MAX: usize = 16;
+/// The same for one peer.
+pub const STEWARD_CHANNELS_OF_PEER_MAX: usize = 2;
+/// Time for one of them, in milliseconds.
+pub const STEWARD_MS_MAX: u64 = 20_000;
+/// Messages with which two logs come to be the same.
+pub const STEWARD_ROUNDS_MAX: usize = 6;
 /// Time for WELCOME behind the TLS handshake.
 pub const WELCOME_MS_MAX: u64 = 10_000;
 

@@ -3,9 +3,9 @@
 use hushwire_wire::control::Request;
 use hushwire_wire::id::DeviceId;
 
-use super::Client;
 use super::clock::moment;
 use super::pairing::kept;
+use super::{Client, Shared};
 use crate::error::Error;
 use crate::keystore::Grant;
 use crate::link::Answer;
@@ -133,14 +133,25 @@ impl Client {
     }
 
     pub(super) async fn request(&self, request: Request) -> Result<Answer, Error> {
+        self.shared.request(request).await
+    }
+
+    /// Unix seconds, for the keystore.
+    pub(super) fn now_s() -> u64 {
+        moment().unix_ns / 1_000_000_000
+    }
+}
+
+impl Shared {
+    pub(super) async fn request(&self, request: Request) -> Result<Answer, Error> {
         let answer = {
-            let mut state = self.shared.state.lock();
+            let mut state = self.state.lock();
             if let Some(ending) = &state.ended {
                 return Err(ending.error());
             }
             state.request(request).ok_or(Error::Disconnected)?
         };
-        self.shared.work.notify_one();
+        self.work.notify_one();
         match answer.await {
             Ok(Answer::Refused { code, sentence, wait }) => {
                 Err(Error::Refused { code, sentence, wait })
@@ -148,10 +159,5 @@ impl Client {
             Ok(Answer::None) | Err(_) => Err(Error::NoAnswer),
             Ok(answer) => Ok(answer),
         }
-    }
-
-    /// Unix seconds, for the keystore.
-    pub(super) fn now_s() -> u64 {
-        moment().unix_ns / 1_000_000_000
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::clock::moment;
 use super::event::Event;
 use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
+use crate::account::AccountLogId;
 use crate::conversation::{Conversation, Moment, PeerKeys, StreamId};
 use crate::error::Error;
 use crate::journal::{EndedSend, Entry, Logs, PeerLogs};
@@ -100,6 +101,12 @@ pub(super) struct State {
     pub(super) ended: Option<Ending>,
     /// The keystore is let go of.
     pub(super) released: bool,
+    /// Whose account this device is about to join, and which one it has consented to.
+    pub(super) joining: Option<(DeviceId, Option<AccountLogId>)>,
+    /// Devices removed from the account, at most as many as it had, that have not been told.
+    pub(super) dismissed: Vec<DeviceId>,
+    /// Something about the account or the peers is new since devices of the account were last greeted.
+    pub(super) account_changed: bool,
     /// The application wants to end as soon as nobody has to be told of anything.
     pub(super) closing: bool,
 }
@@ -167,6 +174,9 @@ impl State {
             signals: Signals::default(),
             ended: None,
             released: false,
+            joining: None,
+            dismissed: Vec::new(),
+            account_changed: false,
             closing: false,
             keystore,
         };

@@ -105,6 +105,22 @@ impl Keystore {
         self.account.superseded.get(old).map(Statement::new_device)
     }
 
+    /// Whether a device is one of the account's, or goes on for one that is, as it has said in its own session.
+    #[must_use]
+    pub fn is_of_account(&self, device: &DeviceId) -> bool {
+        let Some(log) = &self.account.log else { return false };
+        let mut device = *device;
+        for _ in 0..=ROTATIONS_OF_PEER_MAX {
+            if log.member(&device).is_some() {
+                return true;
+            }
+            let mut before = self.account.superseded.values();
+            let Some(before) = before.find(|s| s.new_device() == device) else { return false };
+            device = before.old();
+        }
+        false
+    }
+
     /// Takes a statement that `peer` has sent in its session: from now on it is known by its new key, under a new pair
     /// key, and its old one is refused for ever. The session ends with the old key.
     ///

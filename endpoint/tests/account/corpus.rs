@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{add, copy, hear, identity, log_of, remove};
-use hushwire::account::Statement;
+use hushwire::account::{Message, Proof, Statement};
 use hushwire::fuzzing;
 
 fn replay(name: &str, entry: fn(&[u8]), seeds: &[(&str, Vec<u8>)]) {
@@ -57,6 +57,27 @@ fn account_log() {
         ("lying-length", lying),
     ];
     replay("account_log", fuzzing::account_log, &seeds);
+}
+
+#[test]
+fn account_message() {
+    let log = log_of(2);
+    let proof = Proof::sign(&identity(3), &log.id());
+    let seeds = [
+        ("head", log.greeting().encode()),
+        ("entries", Message::Entries(log.entries_from(0)).encode()),
+        ("invite", Message::Invite { log: log.id() }.encode()),
+        ("welcome", Message::Welcome(log.entries_from(0)).encode()),
+        ("same", Message::Same.encode()),
+        ("want", Message::Want { from: u32::MAX }.encode()),
+        ("consent", Message::Consent(proof).encode()),
+        ("taken", Message::Taken.encode()),
+        ("nothing", Message::Nothing.encode()),
+        ("cut", log.greeting().encode()[..40].to_vec()),
+        ("unknown", vec![5]),
+        ("empty", vec![]),
+    ];
+    replay("account_message", fuzzing::account_message, &seeds);
 }
 
 #[test]

@@ -107,8 +107,11 @@ impl<M: Medium> PendingPair<M> {
                 Direction::OneWay => state.keystore.add_peer_one_way(&paired, name, now_s)?,
             };
             state.add_peer(peer);
+            // It may be a device of the account.
+            state.account_changed = true;
         }
         client.shared.wake();
+        client.shared.account.notify_waiters();
         client.fulfil(peer).await.or_else(kept)?;
         Ok(peer)
     }

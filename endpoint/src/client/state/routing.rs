@@ -11,6 +11,7 @@ use hushwire_wire::id::DeviceId;
 use super::State;
 use crate::client::clock::moment;
 use crate::client::limits::ANSWERS_OWED_MAX;
+use crate::client::steward;
 use crate::conversation::preamble::{Label, MalformedPreamble, Preamble, PreambleReader};
 use crate::conversation::{Conversation, Refusal, StreamError, StreamId, StreamRead};
 use crate::error::Error;
@@ -69,6 +70,8 @@ pub(super) struct Routing {
     turn: VecDeque<DeviceId>,
     /// For the library's transfers.
     transfers: VecDeque<Incoming>,
+    /// For the library: the log of the account, and new keys for old.
+    account: VecDeque<Incoming>,
     /// Streams of ours whose answer a reader awaits.
     awaited: HashMap<Key, Awaited>,
     /// Streams of peers that await an answer and will get an empty one as soon as there is room.
@@ -110,6 +113,7 @@ impl Routing {
         self.nameless.retain(|(of, _), _| *of != peer);
         self.owed.retain(|(of, _)| *of != peer);
         self.transfers.retain(|incoming| incoming.peer != peer);
+        self.account.retain(|incoming| incoming.peer != peer);
         drop(self.queued(peer));
         let of_peer = self.awaited.iter_mut().filter(|((of, _), _)| *of == peer);
         of_peer.filter_map(|(_, awaited)| awaited.fail(StreamError::SessionLost)).collect()
@@ -189,6 +193,13 @@ impl State {
     /// The next channel for the library's transfers.
     pub(in crate::client) fn accept_transfer(&mut self) -> Option<Incoming> {
         let next = self.routing.transfers.pop_front()?;
+        self.streams.entry((next.peer, next.id)).or_default();
+        Some(next)
+    }
+
+    /// The next channel about the account or a key.
+    pub(in crate::client) fn accept_account(&mut self) -> Option<Incoming> {
+        let next = self.routing.account.pop_front()?;
         self.streams.entry((next.peer, next.id)).or_default();
         Some(next)
     }
@@ -344,6 +355,9 @@ impl State {
             }
         } else if label.as_str() == LABEL && awaits {
             self.routing.transfers.push_back(Incoming { peer, id, label, awaits });
+            self.signals.incoming = true;
+        } else if awaits && steward::LABELS.contains(&label.as_str()) {
+            self.routing.account.push_back(Incoming { peer, id, label, awaits });
             self.signals.incoming = true;
         } else if label.is_of_library() {
             self.refuse(peer, id, Refusal::Unsupported);

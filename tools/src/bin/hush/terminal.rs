@@ -160,7 +160,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Error::Io(_) | Error::Link(_) | Error::Storage(_) | Error::OutboxFull(_) => {
             code::UNAVAILABLE
         }
-        Error::NotEnrolled | Error::Keystore(_) | Error::Journal(_) => code::CONFIG,
+        Error::NotEnrolled | Error::NoAccount | Error::Keystore(_) | Error::Journal(_) => {
+            code::CONFIG
+        }
         Error::NotAdmitted(_) | Error::InviteRefused(_) | Error::Revoked | Error::Rejected(_) => {
             code::PERMISSION
         }
@@ -180,6 +182,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         | Error::OtherDevice { .. }
         | Error::PairingExpired
         | Error::ConfirmationFailed
+        | Error::Account(_)
+        | Error::Rotation(_)
+        | Error::NotJoining(_)
         | Error::Closed => code::FAILURE,
     }
 }
