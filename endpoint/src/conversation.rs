@@ -334,6 +334,14 @@ impl Conversation {
         self.outbox.on_session(true);
     }
 
+    /// The peer is known by another ID, without a session as yet: what was told of the old one says nothing of it.
+    pub fn handle_renamed(&mut self, peer: DeviceId) {
+        self.channel.set_peer(peer);
+        self.away_until = None;
+        self.away.reset();
+        self.hint = None;
+    }
+
     /// The connection is gone, and who knows what with it.
     pub fn handle_disconnected(&mut self) {
         self.connected = false;

@@ -1,12 +1,14 @@
 //! The devices of this one's account, and new keys for old.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
 
 use super::Client;
 use super::clock::moment;
-use super::steward::{ask_account, replace_log, tell_statement};
+use super::steward::{ask_account, greet, members, replace_log, tell_statement};
 use crate::account::{AccountLog, Keep, LogError, Member, Message, Phase, RotationError};
 use crate::error::Error;
 use crate::identity::{Identity, register_proof};
@@ -138,6 +140,27 @@ impl Client {
         self.change(|log, identity| log.remove(identity, device, now_ms()))
     }
 
+    /// Brings the logs of all devices of the account together that are paired with this one and there; otherwise it is
+    /// done whenever a session comes up. Returns those that did not answer within `patience`.
+    pub async fn sync_devices(&self, patience: Duration) -> Vec<Member> {
+        let mut open: BTreeSet<_> = members(&self.shared).into_iter().collect();
+        let mut greeting = tokio::task::JoinSet::new();
+        for peer in open.iter().copied() {
+            let shared = self.shared.clone();
+            greeting.spawn(async move { (peer, greet(&shared, peer).await.is_ok()) });
+        }
+        let greeted = async {
+            while let Some(greeted) = greeting.join_next().await {
+                if let Ok((peer, true)) = greeted {
+                    open.remove(&peer);
+                }
+            }
+        };
+        // Whoever is not there is listed.
+        let _late = tokio::time::timeout(patience, greeted).await;
+        self.devices().into_iter().filter(|member| open.contains(&member.device)).collect()
+    }
+
     /// Decides which branch of a forked log holds, see [`AccountLog::settle`].
     ///
     /// # Errors
@@ -166,7 +189,8 @@ impl Client {
 
     /// Replaces this device's key, or goes on with that: registers a new one at the relay, tells each peer in its
     /// session, waiting `patience` for all of them together, and becomes the new device. Every step survives a crash.
-    /// Messages that wait for peers fail at the switch.
+    /// Messages that wait for peers go on once the new device is connected; whoever waits for their ends here hears
+    /// [`Error::Closed`].
     ///
     /// Peers that were not told have to be paired anew afterwards. Without `leave_behind` it stops before that.
     ///
@@ -200,6 +224,33 @@ impl Client {
         let mut state = self.shared.state.lock();
         state.keystore.switch_rotation()?;
         Ok(Rotated::Done { device: state.keystore.identity().device_id(), left_behind: unheard })
+    }
+
+    /// The peer that this ID is or was one of, where it has replaced its key since ([`super::Event::PeerRotated`]). Calls
+    /// about messages that were given or received earlier take both IDs.
+    #[must_use]
+    pub fn goes_on_as(&self, peer: DeviceId) -> Option<DeviceId> {
+        self.shared.state.lock().keystore.goes_on_as(&peer)
+    }
+
+    /// Calls off a rotation whose new key the relay has not confirmed yet; peers have not heard of it either.
+    ///
+    /// # Errors
+    /// [`RotationError::NotThere`] where there is none, or where the relay has: then [`Client::rotate`] goes on. Why the
+    /// relay cannot be asked to forget the new key, which it may know.
+    pub async fn cancel_rotation(&self) -> Result<(), Error> {
+        let new = {
+            let state = self.shared.state.lock();
+            let rotation = state.keystore.rotation();
+            let prepared = rotation.filter(|rotation| rotation.phase() == Phase::Prepared);
+            prepared.ok_or(RotationError::NotThere)?.new_identity().device_id()
+        };
+        // Its answer may have been lost: nobody shall find a device there that nobody has the key of.
+        match self.revoke(new).await {
+            Ok(()) | Err(Error::Refused { code: ErrorCode::UnknownDevice, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.shared.state.lock().keystore.cancel_rotation()?)
     }
 
     /// Whether this device's key is being replaced: [`Client::rotate`] goes on with it, or, once it has switched, the

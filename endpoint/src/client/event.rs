@@ -72,6 +72,8 @@ pub enum Event {
         /// The peer.
         peer: DeviceId,
     },
+    /// The log of the account is another one, whatever changed.
+    AccountChanged,
     /// A device is in the account now.
     DeviceAdded {
         /// The device.

@@ -156,6 +156,7 @@ impl Client {
     /// [`Error::NotPaired`], or why the client ended.
     pub fn confirm_up_to(&self, peer: DeviceId, id: MessageId) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
+        let peer = state.known_as(peer);
         state.conversation(peer)?;
         state.with(peer, |conversation, _| conversation.confirm_up_to(id));
         drop(state);
@@ -179,7 +180,8 @@ impl IncomingMessage {
     pub fn confirm(mut self) -> Message {
         let message = self.message.take().expect("it is decided once");
         let mut state = self.shared.state.lock();
-        state.with(message.peer, |conversation, _| conversation.confirm(message.id));
+        let peer = state.known_as(message.peer);
+        state.with(peer, |conversation, _| conversation.confirm(message.id));
         drop(state);
         self.shared.wake();
         self.shared.work.notify_one();
@@ -190,7 +192,8 @@ impl IncomingMessage {
     pub fn reject(mut self, reason: u16) {
         let message = self.message.take().expect("it is decided once");
         let mut state = self.shared.state.lock();
-        state.with(message.peer, |conversation, _| conversation.refuse(message.id, reason));
+        let peer = state.known_as(message.peer);
+        state.with(peer, |conversation, _| conversation.refuse(message.id, reason));
         drop(state);
         self.shared.wake();
         self.shared.work.notify_one();
@@ -210,6 +213,7 @@ impl Drop for IncomingMessage {
         if let Some(Message { peer, id, expires_s, bytes }) = self.message.take() {
             let incoming = crate::conversation::Incoming { id, expires_s, bytes };
             let mut state = self.shared.state.lock();
+            let peer = state.known_as(peer);
             state.with(peer, |conversation, _| conversation.give_back(incoming));
             drop(state);
             self.shared.wake();

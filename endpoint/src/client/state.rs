@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod hearing;
+mod moving;
 mod routing;
 mod turning;
 mod wishes;
@@ -183,11 +184,13 @@ impl State {
         let peers: Vec<_> =
             state.keystore.peers().map(|peer| (peer.device(), PeerKeys::from(peer))).collect();
         for (device, keys) in peers {
-            state.insert(device, keys, logs.peer(&device).cloned().unwrap_or_default());
+            let known = logs.peer(&device).or_else(|| state.take_up(device, logs));
+            state.insert(device, keys, known.cloned().unwrap_or_default());
         }
         // A crash came between the keystore's and the journal's knowing that a peer is gone.
         let gone = logs.peers().map(|(device, _)| device);
-        for device in gone.filter(|device| !state.peers.contains_key(device)).collect::<Vec<_>>() {
+        let gone = gone.filter(|device| !state.peers.contains_key(device));
+        for device in gone.filter(|device| !state.is_renaming(device)).collect::<Vec<_>>() {
             state.store_forgotten(device);
         }
         state
@@ -228,6 +231,11 @@ impl State {
         self.fail_waiters(Some(device), || Error::Unpaired(device));
         // Those who wait for room in its outbox, or for a session, wait in vain.
         self.signals.room = true;
+        self.end_streams(device);
+    }
+
+    /// Whoever reads or writes a stream of this peer hears that it is over.
+    fn end_streams(&mut self, device: DeviceId) {
         self.wakers.extend(self.routing.forget(device));
         for ((of, _), wakers) in &mut self.streams {
             if *of == device {

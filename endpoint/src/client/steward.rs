@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hushwire_wire::control::Request;
+use hushwire_wire::control::{ErrorCode, Request};
 use hushwire_wire::id::DeviceId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast::error::RecvError;
@@ -16,6 +16,7 @@ use super::clock::moment;
 use super::event::Event;
 use super::limits::{
     STEWARD_CHANNELS_MAX, STEWARD_CHANNELS_OF_PEER_MAX, STEWARD_MS_MAX, STEWARD_ROUNDS_MAX,
+    WISH_RETRY_MS,
 };
 use super::stream::{self, StreamReader};
 use crate::account::{
@@ -23,7 +24,7 @@ use crate::account::{
     STATEMENT_LEN, Statement,
 };
 use crate::conversation::preamble::Label;
-use crate::error::Error;
+use crate::error::{Error, code_is_retryable};
 
 const ACCOUNT: &str = "hushwire/account/1";
 const ROTATION: &str = "hushwire/rotation/1";
@@ -155,7 +156,7 @@ async fn in_time(job: impl Future<Output = Result<(), Error>>) {
 }
 
 /// Devices of the account that are peers, and those that have just been removed: they should hear it.
-fn members(shared: &Shared) -> Vec<DeviceId> {
+pub(super) fn members(shared: &Shared) -> Vec<DeviceId> {
     let mut state = shared.state.lock();
     let Some(log) = state.keystore.account_log() else { return Vec::new() };
     let mut members: Vec<_> = log.members().map(|member| member.device).collect();
@@ -207,11 +208,10 @@ async fn read_all(reader: StreamReader) -> Result<Vec<u8>, Error> {
 }
 
 /// Brings the logs of two devices together.
-async fn greet(shared: &Arc<Shared>, peer: DeviceId) -> Result<(), Error> {
+pub(super) async fn greet(shared: &Arc<Shared>, peer: DeviceId) -> Result<(), Error> {
     let greeting = {
-        let mut state = shared.state.lock();
-        let dismissed = state.dismissed.iter().position(|device| *device == peer);
-        let farewell = dismissed.map(|at| state.dismissed.swap_remove(at)).is_some();
+        let state = shared.state.lock();
+        let farewell = state.dismissed.contains(&peer);
         let Some(log) = state.keystore.account_log() else { return Ok(()) };
         match log.member(&peer) {
             Some(_) => log.greeting(),
@@ -231,6 +231,7 @@ async fn greet(shared: &Arc<Shared>, peer: DeviceId) -> Result<(), Error> {
             break;
         }
     }
+    shared.state.lock().dismissed.retain(|device| *device != peer);
     Ok(())
 }
 
@@ -288,6 +289,7 @@ pub(super) fn replace_log(
         state.tell(Event::AccountForked { at: *at, by: by.clone() });
     }
     state.account_changed = true;
+    state.tell(Event::AccountChanged);
     drop(state);
     shared.account.notify_waiters();
     Ok(true)
@@ -299,20 +301,38 @@ async fn serve(shared: Arc<Shared>, mut reader: StreamReader) -> Result<(), Erro
     let is_rotation = reader.label() == ROTATION;
     let mut writer = reader.reply().await?;
     let question = read_all(reader).await?;
+    let mut moving = None;
     let answer = if is_rotation {
-        vec![take_statement(&shared, peer, &question)]
+        let answer = take_statement(&shared, peer, &question);
+        moving = (answer == TAKEN).then(|| Moving { shared: shared.clone(), old: peer });
+        vec![answer]
     } else {
-        answer(&shared, peer, &Message::decode(&question)?).encode()
+        // What is no message is answered with nothing, so that nobody waits for more.
+        let message = Message::decode(&question).ok();
+        message.map(|message| answer(&shared, peer, &message).encode()).unwrap_or_default()
     };
     let said = async {
         writer.write_all(&answer).await?;
         writer.shutdown().await
     };
     let said = said.await.map_err(|_| Error::NoAnswer);
-    if is_rotation && answer == [TAKEN] {
-        move_peer(&shared, peer).await?;
-    }
+    drop(moving);
     said
+}
+
+/// A peer whose new key is in the keystore. It is moved once the old device has heard so, and in any case when nobody
+/// tries to tell it any more.
+struct Moving {
+    shared: Arc<Shared>,
+    old: DeviceId,
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.shared.state.lock().move_peer(self.old);
+        self.shared.wake();
+        self.shared.work.notify_one();
+    }
 }
 
 fn answer(shared: &Shared, peer: DeviceId, message: &Message) -> Message {
@@ -348,12 +368,7 @@ fn take_statement(shared: &Shared, peer: DeviceId, bytes: &[u8]) -> u8 {
         return REFUSED;
     };
     match state.keystore.repin_peer(&peer, &statement) {
-        Ok(Repinned::Now) => {
-            let (old, new) = (statement.old(), statement.new_device());
-            state.tell(Event::PeerRotated { old, new });
-            TAKEN
-        }
-        Ok(Repinned::Before) => TAKEN,
+        Ok(Repinned::Now | Repinned::Before) => TAKEN,
         Err(RotationError::Later) => LATER,
         Err(error) => {
             state.tell(Event::RotationRefused { peer, why: error.to_string() });
@@ -362,37 +377,34 @@ fn take_statement(shared: &Shared, peer: DeviceId, bytes: &[u8]) -> u8 {
     }
 }
 
-/// The old device has heard that its new key is known: its session ends, the new one may send.
-async fn move_peer(shared: &Arc<Shared>, old: DeviceId) -> Result<(), Error> {
-    let new = {
-        let mut state = shared.state.lock();
-        let Some(new) = state.keystore.superseded_by(&old) else { return Ok(()) };
-        state.forget_peer(old);
-        state.add_peer(new);
-        new
-    };
-    shared.wake();
-    shared.request(Request::Grant { device: new }).await?;
-    shared.request(Request::Ungrant { device: old }).await?;
-    Ok(())
-}
-
-/// The first things a device does under its new key.
+/// The first thing a device does under its new key: the old one is revoked, however long that takes. Its peers are
+/// granted as all wishes are.
 async fn finish_rotation(shared: &Shared) {
-    let (old, peers) = {
+    let old = {
         let state = shared.state.lock();
         let switched = state.keystore.rotation().filter(|own| own.phase() == Phase::Switched);
         let Some(old) = switched.map(|rotation| rotation.statement().old()) else { return };
-        let peers: Vec<_> = state.keystore.peers().map(crate::keystore::Peer::device).collect();
-        (old, peers)
+        old
     };
-    let mut requests: Vec<_> = peers.into_iter().map(|device| Request::Grant { device }).collect();
-    requests.push(Request::Revoke { device: old });
-    for request in requests {
-        // A minute has so many requests; what is not done now is done after the client was opened again.
-        if shared.request(request).await.is_err() {
-            return;
-        }
+    loop {
+        let wait = match shared.request(Request::Revoke { device: old }).await {
+            Ok(_) => break,
+            // The relay has revoked so many since that it has forgotten this one.
+            Err(Error::Refused { code: ErrorCode::UnknownDevice, .. }) => break,
+            Err(Error::Refused { code, sentence, wait }) => {
+                if !code_is_retryable(code) {
+                    let why =
+                        format!("the relay does not revoke this device's old key: {sentence}");
+                    shared.state.lock().tell(Event::RotationRefused { peer: old, why });
+                    // It is tried again after the next start: somebody has to do something about it first.
+                    return;
+                }
+                wait
+            }
+            Err(error) if error.is_retryable() => None,
+            Err(_) => return,
+        };
+        tokio::time::sleep(wait.unwrap_or(Duration::from_millis(WISH_RETRY_MS))).await;
     }
     let mut state = shared.state.lock();
     if let Err(error) = state.keystore.finish_rotation() {

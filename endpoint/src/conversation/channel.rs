@@ -241,6 +241,11 @@ impl Channel {
         self.begin_at = None;
     }
 
+    /// The peer is known by another ID.
+    pub(super) const fn set_peer(&mut self, peer: DeviceId) {
+        self.peer = peer;
+    }
+
     /// When [`Channel::demand`] would do something that it does not do now.
     pub(super) fn demand_at(&self) -> Option<Instant> {
         if self.is_up() || self.is_shaking() { None } else { self.begin_at }

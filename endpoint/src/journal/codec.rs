@@ -8,6 +8,7 @@
 //!  4 Taken      peer(32) incarnation(8) next(8)
 //!  5 Ahead      peer(32) incarnation(8) sequence(8) refused(?2)
 //!  6 Forgotten  peer(32)
+//!  7 Renamed    peer(32) to(32)
 //! 16 log        peer(32) incarnation(8) base(8) next_number(8)
 //! 17 held       as 2
 //! 18 end        peer(32) number(8) id(8 8) length(8) queued_s(8) first_sent_s(?8) ended_s(8) outcome
@@ -31,6 +32,7 @@ const ENDED: u8 = 3;
 const TAKEN: u8 = 4;
 const AHEAD: u8 = 5;
 const FORGOTTEN: u8 = 6;
+const RENAMED: u8 = 7;
 const KEPT_LOG: u8 = 16;
 const KEPT_HELD: u8 = 17;
 const KEPT_END: u8 = 18;
@@ -45,12 +47,17 @@ pub(super) enum Stored {
 }
 
 impl Stored {
-    /// A message that was queued, as one that is held; all else as it is.
-    pub(super) fn into_held(self) -> Self {
-        if let Self::Fact(Entry::Queued { peer, number, id, queued_s, expires_s, bytes }) = self {
-            Self::Kept(Kept::Held { peer, number, held: Held { id, queued_s, expires_s, bytes } })
-        } else {
-            self
+    /// A message that was queued or held, as one that is held for `peer`; all else as it is.
+    pub(super) fn into_held(self, peer: DeviceId) -> Self {
+        match self {
+            Self::Fact(Entry::Queued { number, id, queued_s, expires_s, bytes, .. }) => {
+                let held = Held { id, queued_s, expires_s, bytes };
+                Self::Kept(Kept::Held { peer, number, held })
+            }
+            Self::Kept(Kept::Held { number, held, .. }) => {
+                Self::Kept(Kept::Held { peer, number, held })
+            }
+            Self::Fact(_) | Self::Kept(_) => self,
         }
     }
 
@@ -164,6 +171,7 @@ fn write_fact(entry: &Entry, out: &mut impl Sink) {
         Entry::Taken { .. } => TAKEN,
         Entry::Ahead { .. } => AHEAD,
         Entry::Forgotten { .. } => FORGOTTEN,
+        Entry::Renamed { .. } => RENAMED,
     };
     out.put(&[tag]);
     out.put(entry.peer().as_bytes());
@@ -194,6 +202,7 @@ fn write_fact(entry: &Entry, out: &mut impl Sink) {
             }
         }
         Entry::Forgotten { .. } => {}
+        Entry::Renamed { to, .. } => out.put(to.as_bytes()),
     }
 }
 
@@ -266,7 +275,7 @@ impl Reader<'_> {
     fn stored(&mut self) -> Result<Stored, DecodeError> {
         let [tag] = self.take()?;
         match tag {
-            LOG_BEGUN..=FORGOTTEN => Ok(Stored::Fact(self.fact(tag)?)),
+            LOG_BEGUN..=RENAMED => Ok(Stored::Fact(self.fact(tag)?)),
             KEPT_LOG..=KEPT_END => Ok(Stored::Kept(self.kept(tag)?)),
             unknown => Err(DecodeError::Unknown(unknown)),
         }
@@ -295,6 +304,7 @@ impl Reader<'_> {
                 refused: self.optional(Self::u16)?,
             },
             FORGOTTEN => Entry::Forgotten { peer },
+            RENAMED => Entry::Renamed { peer, to: DeviceId::new(self.take()?) },
             unknown => return Err(DecodeError::Unknown(unknown)),
         })
     }

@@ -64,8 +64,8 @@ impl Journal {
             new.push(stored)?;
         }
         replay(&self.file, self.end.position, &self.key, |place, mut stored| {
-            if self.index.lives(&stored, place) {
-                new.push(stored.into_held())?;
+            if let Some(peer) = self.index.held_for(&stored, place) {
+                new.push(stored.into_held(peer))?;
             } else {
                 stored.wipe();
             }

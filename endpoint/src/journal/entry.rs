@@ -125,6 +125,14 @@ pub enum Entry {
         /// The peer.
         peer: DeviceId,
     },
+    /// A peer is known by another ID from now on: all that is known of it goes on there. Where something is known of
+    /// that one already, nothing changes.
+    Renamed {
+        /// The peer, as it was.
+        peer: DeviceId,
+        /// As it is.
+        to: DeviceId,
+    },
 }
 
 impl Entry {
@@ -137,7 +145,8 @@ impl Entry {
             | Self::Ended { peer, .. }
             | Self::Taken { peer, .. }
             | Self::Ahead { peer, .. }
-            | Self::Forgotten { peer } => *peer,
+            | Self::Forgotten { peer }
+            | Self::Renamed { peer, .. } => *peer,
         }
     }
 

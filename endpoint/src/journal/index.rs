@@ -1,6 +1,6 @@
 //! What lives in the file and where: [`Logs`] without what the messages say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hushwire_wire::id::DeviceId;
 
@@ -16,6 +16,8 @@ pub(super) struct Index {
     logs: Logs,
     /// Where each of those stands, and its length.
     places: BTreeMap<(DeviceId, u64), (Place, u64)>,
+    /// What peers were called in this file, and what next.
+    names: BTreeMap<DeviceId, BTreeSet<DeviceId>>,
 }
 
 impl Index {
@@ -49,10 +51,21 @@ impl Index {
                 self.logs.apply(entry.clone());
                 self.places.retain(|(of, _), _| of != peer);
             }
+            Entry::Renamed { peer, to } => self.rename(*peer, *to),
             Entry::LogBegun { .. } | Entry::Taken { .. } | Entry::Ahead { .. } => {
                 self.logs.apply(entry.clone());
             }
         }
+    }
+
+    fn rename(&mut self, peer: DeviceId, to: DeviceId) {
+        if self.logs.peer(&peer).is_none() || self.logs.peer(&to).is_some() {
+            return;
+        }
+        self.logs.apply(Entry::Renamed { peer, to });
+        let of_peer: Vec<_> = self.places.extract_if(.., |(of, _), _| *of == peer).collect();
+        self.places.extend(of_peer.into_iter().map(|((_, number), place)| ((to, number), place)));
+        self.names.entry(peer).or_default().insert(to);
     }
 
     fn add_kept(&mut self, kept: &Kept, place: Place) {
@@ -76,9 +89,9 @@ impl Index {
         }
     }
 
-    /// Whether what stands at `place` is a message that is held.
-    pub(super) fn lives(&self, stored: &Stored, place: Place) -> bool {
-        let key = match stored {
+    /// Where what stands at `place` is a message that is held: for which peer, which may have been renamed since.
+    pub(super) fn held_for(&self, stored: &Stored, place: Place) -> Option<DeviceId> {
+        let (peer, number) = match stored {
             Stored::Fact(Entry::Queued { peer, number, .. })
             | Stored::Kept(Kept::Held { peer, number, .. }) => (*peer, *number),
             Stored::Fact(
@@ -86,11 +99,23 @@ impl Index {
                 | Entry::Ended { .. }
                 | Entry::Taken { .. }
                 | Entry::Ahead { .. }
-                | Entry::Forgotten { .. },
+                | Entry::Forgotten { .. }
+                | Entry::Renamed { .. },
             )
-            | Stored::Kept(Kept::Log { .. } | Kept::End { .. }) => return false,
+            | Stored::Kept(Kept::Log { .. } | Kept::End { .. }) => return None,
         };
-        self.places.get(&key).is_some_and(|(at, _)| *at == place)
+        let mut names = vec![peer];
+        let mut looked_at = 0;
+        while let Some(name) = names.get(looked_at).copied() {
+            if self.places.get(&(name, number)).is_some_and(|(at, _)| *at == place) {
+                return Some(name);
+            }
+            let next = self.names.get(&name).into_iter().flatten();
+            let new: Vec<_> = next.filter(|next| !names.contains(next)).copied().collect();
+            names.extend(new);
+            looked_at += 1;
+        }
+        None
     }
 
     /// All that lives but the messages held, in an order in which it can be added to nothing.

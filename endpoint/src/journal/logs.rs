@@ -101,6 +101,14 @@ impl Logs {
             self.peers.remove(&peer);
             return;
         }
+        if let Entry::Renamed { peer, to } = entry {
+            if !self.peers.contains_key(&to)
+                && let Some(logs) = self.peers.remove(&peer)
+            {
+                self.peers.insert(to, logs);
+            }
+            return;
+        }
         self.change(entry.peer(), |logs| logs.apply(entry));
     }
 
@@ -180,7 +188,8 @@ impl PeerLogs {
                     log.ahead.insert(sequence, refused);
                 }
             }
-            Entry::Forgotten { .. } => *self = Self::default(),
+            // Those change which logs there are.
+            Entry::Forgotten { .. } | Entry::Renamed { .. } => {}
         }
     }
 

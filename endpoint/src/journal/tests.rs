@@ -180,6 +180,11 @@ fn entries_are_encoded_as_they_always_were() {
         ),
         ("06", Stored::Fact(Entry::Forgotten { peer }), String::new()),
         (
+            "07",
+            Stored::Fact(Entry::Renamed { peer, to: DeviceId::new([0xdd; 32]) }),
+            "dd".repeat(32),
+        ),
+        (
             "10",
             Stored::Kept(Kept::Log { peer, incarnation: 1, base: 2, next_number: 3 }),
             n(1) + &n(2) + &n(3),
@@ -198,7 +203,7 @@ fn entries_are_encoded_as_they_always_were() {
             assert_eq!(decode(&mut &bytes[..cut]), Err(DecodeError::Malformed), "{tag}, {cut}");
         }
     }
-    for unknown in [0, 7, 15, 19, 255] {
+    for unknown in [0, 8, 15, 19, 255] {
         assert_eq!(decode(&mut &[unknown; 99][..]), Err(DecodeError::Unknown(unknown)));
     }
     // An option that is neither there nor not, a hint that is none, a length beyond the end.

@@ -105,6 +105,19 @@ impl Keystore {
         self.account.superseded.get(old).map(Statement::new_device)
     }
 
+    /// The peer that this ID is or was one of; `None` where there is none.
+    #[must_use]
+    pub fn goes_on_as(&self, device: &DeviceId) -> Option<DeviceId> {
+        let mut device = *device;
+        for _ in 0..=ROTATIONS_OF_PEER_MAX {
+            if self.peer(&device).is_some() {
+                return Some(device);
+            }
+            device = self.superseded_by(&device)?;
+        }
+        None
+    }
+
     /// Whether a device is one of the account's, or goes on for one that is, as it has said in its own session.
     #[must_use]
     pub fn is_of_account(&self, device: &DeviceId) -> bool {
@@ -157,6 +170,7 @@ impl Keystore {
         if self.account.superseded.len() >= SUPERSEDED_MAX || of_peer >= ROTATIONS_OF_PEER_MAX {
             return Err(RotationError::TooMany);
         }
+        self.check_unpaired()?;
         self.disk.write(&superseded_path(&old), &encode(&SupersededRecord::from(statement)))?;
         self.account.superseded.insert(old, *statement);
         self.repin(statement)?;
@@ -168,6 +182,9 @@ impl Keystore {
         let Some(known) = self.peer(&statement.old()) else { return Ok(()) };
         let moved = known.repinned(statement);
         self.store(moved)?;
+        // The relay takes back the old ID's right to send. A peer that is remembered so is no peer after a crash, and the
+        // new record is there.
+        self.remember_unpaired(&statement.old())?;
         self.disk.remove(&peer_path(&statement.old()))?;
         self.peers.remove(&statement.old());
         Ok(())

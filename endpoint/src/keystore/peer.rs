@@ -24,6 +24,16 @@ pub enum Grant {
     None,
 }
 
+impl Grant {
+    /// The same for a new ID, of the peer or of this device, of which the relay knows nothing yet.
+    const fn for_new_id(self) -> Self {
+        match self {
+            Self::Wanted | Self::Given => Self::Wanted,
+            Self::Withdrawn | Self::None => Self::None,
+        }
+    }
+}
+
 /// A device this one is paired with. `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -177,13 +187,15 @@ impl Peer {
     /// After the peer has replaced its key.
     pub(super) fn repinned(&self, statement: &Statement) -> Self {
         let pair_key = statement.next_pair_key(&self.pair_key);
-        Self { device: statement.new_device(), pair_key, ..self.clone() }
+        let grant = self.grant.for_new_id();
+        Self { device: statement.new_device(), pair_key, grant, ..self.clone() }
     }
 
     /// After this device has replaced its key.
     pub(super) fn rekeyed(&self, statement: &Statement) -> Self {
         let pair_key = statement.next_pair_key(&self.pair_key);
-        Self { pair_key, ours: Some(statement.new_device()), ..self.clone() }
+        let (ours, grant) = (Some(statement.new_device()), self.grant.for_new_id());
+        Self { pair_key, ours, grant, ..self.clone() }
     }
 
     pub(super) fn to_record(&self, version: u32) -> PeerRecord {

@@ -53,12 +53,21 @@ impl Keystore {
         Ok(())
     }
 
-    pub(super) fn remember_unpaired(&mut self, device: &DeviceId) -> Result<(), KeystoreError> {
-        if self.unpaired.len() >= PEERS_MAX {
-            return Err(KeystoreError::Invalid(
-                "1 024 removed peers wait for the relay to be told; connect to it first",
-            ));
+    /// Whether one more can be remembered.
+    pub(super) fn check_unpaired(&self) -> Result<(), KeystoreError> {
+        if self.unpaired.len() < PEERS_MAX {
+            return Ok(());
         }
+        Err(KeystoreError::Invalid(
+            "1 024 removed peers wait for the relay to be told; connect to it first",
+        ))
+    }
+
+    pub(super) fn remember_unpaired(&mut self, device: &DeviceId) -> Result<(), KeystoreError> {
+        if self.unpaired.contains(device) {
+            return Ok(());
+        }
+        self.check_unpaired()?;
         self.disk.make_directory(Path::new(UNPAIRED))?;
         self.disk.write(&path(device), &encode(&UnpairedRecord::new(device)))?;
         self.unpaired.insert(*device);

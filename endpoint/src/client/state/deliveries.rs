@@ -112,6 +112,7 @@ impl State {
 
     /// All sends to a peer that are known, in the order in which they were given.
     pub(in crate::client) fn sent_to(&self, peer: DeviceId) -> impl Iterator<Item = Sent> {
+        let peer = self.known_as(peer);
         let known = self.peers.get(&peer).into_iter();
         known.flat_map(move |known| {
             let ended = known.ended.iter().map(move |ended| Sent::ended(peer, ended));
@@ -126,6 +127,7 @@ impl State {
         peer: DeviceId,
         id: MessageId,
     ) -> Option<Delivery> {
+        let peer = self.known_as(peer);
         let known = self.peers.get(&peer)?;
         let (sender, receiver) = oneshot::channel();
         if let Some(ended) = known.ended.iter().find(|ended| ended.id == id) {
@@ -196,7 +198,7 @@ impl State {
         (self.storage_failed, self.storage_trouble) = (None, None);
         self.storing = false;
         for (epoch, entry) in batch.epochs.into_iter().zip(batch.entries) {
-            let device = entry.peer();
+            let device = self.known_as(entry.peer());
             if self.peers.get(&device).is_some_and(|peer| peer.epoch == epoch) {
                 self.with(device, |conversation, random| {
                     conversation.handle_stored(moment(), random);

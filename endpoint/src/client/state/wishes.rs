@@ -93,6 +93,13 @@ impl State {
         Ok(Some(receiver))
     }
 
+    /// The relay has something to be told of a device, now or with the next connection.
+    pub(super) fn wish_anew(&mut self, device: DeviceId) {
+        if self.link.is_some() {
+            self.wishes.push(device);
+        }
+    }
+
     /// Whether the relay is to grant (`true`) or to take back; `None` where it knows.
     fn wish_of(&self, device: DeviceId) -> Option<bool> {
         match self.keystore.peer(&device).map(crate::keystore::Peer::grant) {

@@ -43,7 +43,8 @@ fn entry() -> impl Strategy<Value = Entry> {
                 Entry::Ahead { peer, incarnation, sequence, refused }
             }
         ),
-        1 => whose.prop_map(|peer| Entry::Forgotten { peer }),
+        1 => whose.clone().prop_map(|peer| Entry::Forgotten { peer }),
+        1 => (whose.clone(), whose).prop_map(|(peer, to)| Entry::Renamed { peer, to }),
     ]
 }
 

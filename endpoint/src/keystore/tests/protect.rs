@@ -13,11 +13,11 @@ use super::super::sealing::{LockedVault, Opened, Seal};
 use super::*;
 
 /// As cheap as is allowed: what is tested here is not how long it takes.
-fn cheap() -> Cost {
+pub(super) fn cheap() -> Cost {
     Cost::new(8 * 1_024, 1, 1).expect("within the bounds")
 }
 
-fn passphrase(text: &str) -> Passphrase {
+pub(super) fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text.as_bytes().to_vec()).expect("a passphrase")
 }
 

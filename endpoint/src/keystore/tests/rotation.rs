@@ -299,3 +299,61 @@ fn the_words_on_paper_do_not_outlive_their_key() {
     drop(keystore);
     assert!(Keystore::open(&path).expect("it opens").backup_rehearsed_at_s.is_none());
 }
+
+#[test]
+fn who_may_send_moves_with_a_key_and_the_relay_is_told() {
+    let (_directory, path) = full();
+    let mut keystore = Keystore::open(&path).expect("it opens");
+    let grants = [Grant::Given, Grant::Withdrawn, Grant::None];
+    for (number, grant) in (2..).zip(grants) {
+        keystore.set_grant(&id(number), grant).expect("stored");
+    }
+    for number in 2..=3 {
+        let statement = Statement::sign(&peer(number), &peer(number + 40), 6);
+        keystore.repin_peer(&id(number), &statement).expect("believed");
+    }
+    let grant = |keystore: &Keystore, number| keystore.peer(&id(number)).map(Peer::grant);
+    assert_eq!([42, 43].map(|n| grant(&keystore, n)), [Some(Grant::Wanted), Some(Grant::None)]);
+    assert_eq!(keystore.goes_on_as(&id(2)), Some(id(42)));
+    // The relay takes back what the old IDs had, now or after a crash.
+    drop(keystore);
+    let mut keystore = Keystore::open(&path).expect("it opens");
+    let old: BTreeSet<_> = keystore.unpaired().collect();
+    assert_eq!(old, BTreeSet::from([id(2), id(3)]));
+
+    // Of this device's new ID the relay knows nothing either; a peer that may not send is not let in by that.
+    keystore.set_grant(&id(42), Grant::Given).expect("stored");
+    go_on_alone(&mut keystore);
+    assert_eq!(
+        [42, 43, 4].map(|n| grant(&keystore, n)),
+        [Some(Grant::Wanted), Some(Grant::None), Some(Grant::None)]
+    );
+}
+
+fn go_on_alone(keystore: &mut Keystore) {
+    keystore.begin_rotation(peer(11), 5).expect("begun");
+    keystore.rotation_registered().expect("registered");
+    keystore.switch_rotation().expect("switched");
+    keystore.finish_rotation().expect("finished");
+}
+
+#[test]
+fn a_passphrase_seals_the_next_key_and_those_that_were_replaced() {
+    let (_directory, path) = full();
+    let mut keystore = Keystore::open(&path).expect("it opens");
+    keystore.repin_peer(&id(3), &Statement::sign(&peer(3), &peer(33), 9)).expect("believed");
+    keystore.begin_rotation(peer(11), 5).expect("begun");
+    let statement = *keystore.rotation().expect("begun").statement();
+    let files = ["rotation.json".into(), format!("peers/{}.superseded.json", id(3).to_text())];
+    let is_plain = |file: &String| {
+        let bytes = fs::read(path.join(file)).expect("there");
+        String::from_utf8_lossy(&bytes).contains("\"statement\"")
+    };
+    assert!(files.iter().all(is_plain));
+    keystore.set_passphrase(&protect::passphrase("one"), protect::cheap()).expect("set");
+    assert!(!files.iter().any(is_plain));
+    drop(keystore);
+    let opened = Keystore::open_with(&path, &protect::passphrase("one")).expect("it opens");
+    assert_eq!(opened.rotation().map(|rotation| *rotation.statement()), Some(statement));
+    assert_eq!(opened.superseded_by(&id(3)), Some(id(33)));
+}

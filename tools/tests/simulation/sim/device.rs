@@ -385,7 +385,10 @@ fn is_believed_early(entry: &Entry, fault: Fault) -> bool {
         Entry::Queued { .. } => fault == Fault::SentBeforeStored,
         Entry::Taken { .. } => fault == Fault::AcknowledgedBeforeStored,
         Entry::Ended { .. } => fault == Fault::EndToldBeforeStored,
-        Entry::LogBegun { .. } | Entry::Ahead { .. } | Entry::Forgotten { .. } => false,
+        Entry::LogBegun { .. }
+        | Entry::Ahead { .. }
+        | Entry::Forgotten { .. }
+        | Entry::Renamed { .. } => false,
     }
 }
 
@@ -452,7 +455,8 @@ impl Device {
                 Entry::LogBegun { .. }
                 | Entry::Taken { .. }
                 | Entry::Ahead { .. }
-                | Entry::Forgotten { .. } => false,
+                | Entry::Forgotten { .. }
+                | Entry::Renamed { .. } => false,
             };
             if !(is_lost && self.dice.chance(10)) {
                 self.disk.logs.apply(entry);
