@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hushwire::account::Keep;
 use hushwire_tools::completions::Shell;
 
 use crate::chat::Chat;
@@ -71,6 +72,18 @@ pub(crate) enum Command {
         /// The peer: its name, its ID, or the first characters of its ID.
         peer: String,
     },
+    /// List the devices of this one's account, or change them.
+    ///
+    /// An account has several devices of one person or service, each added by one that is in it and visible to all. Begin
+    /// it on one device; then say `add` on it and `join` on a device that it is paired with, at the same time.
+    Devices {
+        #[command(subcommand)]
+        action: Option<Devices>,
+    },
+    /// Replace this device's key by a new one, and tell its peers.
+    ///
+    /// Stops while there are peers that could not be told: say it again when they are there, or leave them behind.
+    Rotate(Rotate),
     /// Remove a peer: its key here, and its right to send to this device. Works without the relay too.
     Unpair {
         /// The peer: its name, its ID, or the first characters of its ID.
@@ -157,6 +170,75 @@ pub(crate) struct Pair {
     /// Confirm the six digits of a link without asking: only where the link cannot have been read by others.
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Devices {
+    /// Begin the account of which this device is the first.
+    Begin {
+        /// What the account calls this device.
+        name: String,
+    },
+    /// Add a peer to the account; over there: `hush devices join`.
+    Add {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+        /// What the account calls it; where absent, what it is called here.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Join the account of a peer, on which somebody says `hush devices add`.
+    Join {
+        /// The peer: its name, its ID, or the first characters of its ID.
+        peer: String,
+    },
+    /// Remove a device from the account, for good; this one too.
+    Remove {
+        /// The device: its name in the account, its ID, or the first characters of its ID.
+        device: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Bring the lists of all devices that are there together now. Otherwise it is done whenever a session comes up.
+    Sync,
+    /// Decide which of two histories that contradict each other holds; `hush devices` shows both.
+    Settle {
+        /// The one that this device had first, or the one that came later.
+        keep: Branch,
+    },
+}
+
+/// One of two histories of an account.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Branch {
+    First,
+    Later,
+}
+
+impl From<Branch> for Keep {
+    fn from(branch: Branch) -> Self {
+        match branch {
+            Branch::First => Self::Ours,
+            Branch::Later => Self::Theirs,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Go on though there are peers that could not be told: they have to be paired anew.
+    #[arg(long)]
+    pub(crate) leave_behind: bool,
+    /// How long to wait for peers, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) wait: u64,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Call it off; possible as long as the relay has not registered the new key.
+    #[arg(long, conflicts_with_all = ["leave_behind", "wait", "yes"])]
+    pub(crate) cancel: bool,
 }
 
 #[derive(Debug, Args)]

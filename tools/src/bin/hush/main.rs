@@ -4,6 +4,7 @@ mod arguments;
 mod chat;
 mod commands;
 mod demo;
+mod devices;
 mod home;
 mod keys;
 mod pairing;
@@ -63,6 +64,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Peers => pairing::peers(&home()?, json),
             Command::Grant { peer } => pairing::grant(&home()?, &peer, true, json).await,
             Command::Ungrant { peer } => pairing::grant(&home()?, &peer, false, json).await,
+            Command::Devices { action } => devices::devices(&home()?, action, json).await,
+            Command::Rotate(rotate) => devices::rotate(&home()?, &rotate, json).await,
             Command::Send(send) => commands::send(&home()?, &send, json).await,
             Command::Chat(chat) => chat::chat(&home()?, &chat, json).await,
             Command::Pipe(pipe) => pipe::pipe(&home()?, &pipe, json).await,

@@ -75,6 +75,22 @@ pub(crate) fn put(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritten)
 }
+/// Peers have not heard of this device's new key yet.
+#[derive(Debug)]
+pub(crate) struct Unheard(pub(crate) String);
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "not done yet, {} could not be told of the new key; those that were wait for it: run `hush rotate` again when \
+             the others are there, or with --leave-behind, and pair with them anew",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Unheard {}
 
 /// Prints a result: `text` to a person, `value` to a program. A reader that has gone ends the program
 /// quietly, as it would end any other.
@@ -149,6 +165,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             code::DATA
         } else if error.is::<Unwelcome>() {
             code::PERMISSION
+        } else if error.is::<Unheard>() {
+            code::TEMPORARY
         } else {
             code::FAILURE
         };
