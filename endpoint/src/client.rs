@@ -15,6 +15,7 @@ mod steward;
 mod storing;
 mod stream;
 mod task;
+mod trace;
 mod transfers;
 mod types;
 
@@ -23,10 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hushwire_wire::code::Invite;
-use hushwire_wire::control::ErrorCode;
+pub use hushwire_wire::control::{CoverMode, ErrorCode, Undelivered};
 use hushwire_wire::id::DeviceId;
 use tokio::io::AsyncRead;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 pub use account::Rotated;
 pub use event::{Event, Events};
@@ -39,10 +41,12 @@ pub use types::{
     WhenFull,
 };
 
+pub use crate::conversation::OutboxLimits;
 use crate::conversation::preamble::Label;
 use crate::error::Error;
 use crate::io::{CellStream, Connector};
 use crate::journal::Journal;
+pub use crate::journal::{Durability, MessageId, Outcome};
 use crate::keystore::{Keystore, Relay};
 use crate::link::{Link, LinkError};
 use clock::moment;
@@ -52,6 +56,9 @@ use state::{Ending, State};
 use task::Dialer;
 
 /// A device's connection to its relay and its conversations with its peers.
+///
+/// Made with [`Client::enroll`] once and with [`Client::connect`] ever after, in a tokio runtime with I/O and time enabled; one
+/// thread is enough. It is [`Send`] and [`Sync`], and cheap to clone.
 ///
 /// Clones share everything. With the last clone the background task ends; readers and writers of streams then fail.
 /// All futures may be dropped at any time: what was not handed out yet stays.
@@ -195,10 +202,11 @@ impl Client {
             shared.state.lock().keystore.set_relay(dialer.relay.clone())?;
         }
         shared.connected(&stream, link);
-        tokio::spawn(storing::run(shared.clone(), journal));
-        tokio::spawn(task::run(shared.clone(), dialer, stream));
-        tokio::spawn(transfers::serve(shared.clone()));
-        tokio::spawn(steward::run(shared.clone()));
+        let span = tracing::debug_span!("endpoint", device = ?shared.state.lock().ours);
+        tokio::spawn(storing::run(shared.clone(), journal).instrument(span.clone()));
+        tokio::spawn(task::run(shared.clone(), dialer, stream).instrument(span.clone()));
+        tokio::spawn(transfers::serve(shared.clone()).instrument(span.clone()));
+        tokio::spawn(steward::run(shared.clone()).instrument(span));
         Ok(Self { _last: Arc::new(Last(shared.clone())), shared })
     }
 
@@ -342,6 +350,12 @@ impl Client {
     /// Why the client ended.
     pub async fn accept_transfer(&self) -> Result<IncomingTransfer, Error> {
         transfers::accept(&self.shared).await
+    }
+
+    /// The peer that was given this name when it was paired; `None` where nobody was.
+    #[must_use]
+    pub fn peer_named(&self, name: &str) -> Option<PeerInfo> {
+        self.peers().into_iter().find(|peer| peer.name == name)
     }
 
     /// All peers, by device ID.

@@ -1,5 +1,6 @@
 //! What can go wrong for an application: a sentence for a person, and whether trying again can help.
 
+use std::io;
 use std::time::Duration;
 
 use hushwire_wire::code::CodeError;
@@ -17,8 +18,13 @@ use crate::pairing::PairError;
 use crate::pairing::spoken::SpokenError;
 use crate::transfer::TransferError;
 
-/// Why a call failed.
+/// Why a call failed: a sentence for a person, and [`Error::is_retryable`] for a program.
+///
+/// Calls that wait fail with one of four once there will be no connection any more, and every later call with the
+/// same: [`Error::Closed`], [`Error::Superseded`], [`Error::Revoked`], [`Error::NotAdmitted`]. The documentation of calls
+/// says "why the client ended" for these.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// There is no connection to the relay.
     #[error(transparent)]
@@ -153,6 +159,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is behind the error of a [`StreamReader`](crate::client::StreamReader) or a
+    /// [`StreamWriter`](crate::client::StreamWriter), which fail with [`io::Error`] as all readers and writers do. `None`
+    /// where that is not this library's, as the `UnexpectedEof` that tokio's `read_exact` makes of a whole but too
+    /// short stream.
+    #[must_use]
+    pub fn of_stream(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// Whether the same call may succeed later without anybody doing something about it.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

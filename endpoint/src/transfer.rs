@@ -61,6 +61,7 @@ impl fmt::Debug for TransferId {
 
 /// What was transferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transferred {
     /// Bytes.
     pub bytes: u64,
@@ -70,6 +71,7 @@ pub struct Transferred {
 
 /// What a transfer is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// In line behind others, for the peer to be there, or for its application to accept.
     Waiting,
@@ -83,6 +85,7 @@ pub enum Phase {
 
 /// How far a transfer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
@@ -102,6 +105,7 @@ impl Progress {
 
 /// Why a transfer ended otherwise.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TransferError {
     /// The peer's user, application or disk does not take the file.
     #[error("the peer refused the file: {0}")]

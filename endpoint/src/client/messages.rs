@@ -179,6 +179,7 @@ impl IncomingMessage {
     /// before, the message comes again.
     pub fn confirm(mut self) -> Message {
         let message = self.message.take().expect("it is decided once");
+        tracing::debug!(peer = ?message.peer, id = %message.id, "a message is taken");
         let mut state = self.shared.state.lock();
         let peer = state.known_as(message.peer);
         state.with(peer, |conversation, _| conversation.confirm(message.id));
@@ -191,6 +192,7 @@ impl IncomingMessage {
     /// The application refuses the message: its sender hears the reason, a number that the two agree on.
     pub fn reject(mut self, reason: u16) {
         let message = self.message.take().expect("it is decided once");
+        tracing::debug!(peer = ?message.peer, id = %message.id, reason, "a message is refused");
         let mut state = self.shared.state.lock();
         let peer = state.known_as(message.peer);
         state.with(peer, |conversation, _| conversation.refuse(message.id, reason));

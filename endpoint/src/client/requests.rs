@@ -27,6 +27,8 @@ impl Client {
             state.keystore.remove_peer(&peer)?;
             state.forget_peer(peer);
         }
+        tracing::info!("a peer is forgotten");
+        tracing::debug!(?peer, "this peer is forgotten");
         self.shared.wake();
         self.fulfil(peer).await.or_else(kept)
     }

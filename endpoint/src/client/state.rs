@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::clock::moment;
 use super::event::Event;
 use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
+use super::trace;
 use crate::account::AccountLogId;
 use crate::conversation::{Conversation, Moment, PeerKeys, StreamId};
 use crate::error::Error;
@@ -281,6 +282,7 @@ impl State {
     }
 
     pub(super) fn tell(&self, event: Event) {
+        trace::event(&event);
         // Nobody listens: that is what events are for.
         let _nobody = self.events.send(event);
     }
@@ -331,6 +333,7 @@ impl State {
 
     /// Nothing will happen any more: everybody who waits hears why.
     pub(super) fn end(&mut self, ending: Ending) {
+        trace::ended(&ending);
         self.fail_waiters(None, || ending.error());
         self.rendezvous.clear();
         self.partners.clear();

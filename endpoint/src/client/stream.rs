@@ -18,41 +18,13 @@ use crate::error::Error;
 /// Writes a stream to a peer.
 ///
 /// ```
-/// # use std::time::Duration;
-/// # use hushwire::client::{Options, PairingOptions};
-/// # use hushwire::identity::Identity;
-/// # use hushwire::keystore::Keystore;
-/// # use hushwire::pairing::Link;
-/// # use hushwire::suite::random::OsRandom;
-/// # use hushwire::Client;
-/// # use hushwire_wire::code::Invite;
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/devices.rs"));
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
-/// # async fn enroll(path: &std::path::Path, invite: &str) -> Result<Client, Box<dyn std::error::Error>> {
-/// #     let keystore = Keystore::create(path, Identity::generate(&mut OsRandom))?;
-/// #     Ok(Client::enroll(keystore, &Invite::from_text(invite)?, Options::default()).await?)
-/// # }
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path();
-/// # let text = format!(
-/// #     "[listen]\naddress = \"127.0.0.1:0\"\n[relay]\ndata_dir = \"{0}/relay\"\nshards = 1\n\
-/// #      [limits]\nconnections_max = 64\nunauthenticated_connections_max = 32\nhandshakes_in_progress_max = 16\n\
-/// #      [control]\nlisten = \"127.0.0.1:0\"\nadmin_socket = \"{0}/admin.sock\"",
-/// #     path.display()
-/// # );
-/// # let config = hushwire_relay::config::check(&text, "example.toml".as_ref()).expect("no typo");
-/// # let relay = hushwire_relay::daemon::Relay::start(config)?;
-/// # let invites = [relay.invite(Duration::from_secs(60))?, relay.invite(Duration::from_secs(60))?];
-/// # let [alice_invite, bob_invite] = invites;
-/// # let alice = enroll(&path.join("alice"), &alice_invite).await?;
-/// # let bob = enroll(&path.join("bob"), &bob_invite).await?;
-/// # let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await?;
-/// # let link = offer.link();
-/// # let (at_alice, at_bob) = tokio::join!(offer.wait(), bob.join_pairing::<Link>(&link));
-/// # let (confirmed, also) = tokio::join!(at_alice?.confirm("bob"), at_bob?.confirm("alice"));
-/// # (confirmed?, also?);
+/// # async fn main() -> devices::Outcome {
+/// # let place = devices::Place::new()?;
+/// # let (alice, bob) = place.paired().await?;
 /// let send = async {
 ///     let mut writer = alice.open_stream(bob.device()).await?;
 ///     writer.write_all(&[7; 100_000]).await?;

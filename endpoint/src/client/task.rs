@@ -10,7 +10,7 @@ use super::clock::moment;
 use super::event::Event;
 use super::limits::{OUT_BYTES_MAX, WELCOME_MS_MAX};
 use super::state::Ending;
-use super::{Options, Shared};
+use super::{Options, Shared, trace};
 use crate::error::Error;
 use crate::io::{CellStream, Connector, Filled, IoError};
 use crate::keystore::{Relay, RelayTrust};
@@ -19,7 +19,7 @@ use crate::suite::random::OsRandom;
 
 /// Why a connection ended.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// The application let go of the client.
     Closed,
     /// The relay said so.
@@ -44,7 +44,9 @@ impl Dialer {
         shared: &Shared,
         token: Option<Vec<u8>>,
     ) -> Result<(CellStream, Link), Error> {
+        tracing::debug!(address = self.relay.address, "connecting to the relay");
         let stream = self.connector.connect(&self.relay.address).await?;
+        tracing::debug!(resumed = stream.is_resumed(), "TLS is up");
         let patience = Duration::from_millis(WELCOME_MS_MAX);
         match tokio::time::timeout(patience, self.open(shared, stream, token)).await {
             Ok(opened) => opened,
@@ -160,8 +162,10 @@ async fn reconnect(
 ) -> Option<CellStream> {
     loop {
         if let Some(ending) = ending(&end) {
+            let why = why(&end);
+            trace::disconnected(&end, &why, None);
             let mut state = shared.state.lock();
-            state.tell(Event::Disconnected { why: why(&end), next_try: None });
+            state.tell(Event::Disconnected { why, next_try: None });
             state.end(ending);
             drop(state);
             shared.wake();
@@ -172,8 +176,9 @@ async fn reconnect(
             End::Worn => Duration::ZERO,
             End::Closed | End::Failed(_) => backoff.next(&mut OsRandom),
         };
-        let event = Event::Disconnected { why: why(&end), next_try: Some(wait) };
-        shared.state.lock().tell(event);
+        let why = why(&end);
+        trace::disconnected(&end, &why, Some(wait));
+        shared.state.lock().tell(Event::Disconnected { why, next_try: Some(wait) });
         end = tokio::select! {
             () = shared.closed.notified() => End::Closed,
             dialled = dial_after(shared, dialer, wait) => match dialled {

@@ -16,6 +16,9 @@ use crate::keystore::{Grant, Peer};
 use crate::pairing::{Fingerprint, Verified};
 
 /// What a client says of itself, and how it keeps messages.
+///
+/// To be made as `Options { name: Some("pump 3".into()), ..Options::default() }`: there will be more fields. The same goes for
+/// [`SendOptions`], [`FileOptions`](super::FileOptions) and [`PairingOptions`](super::PairingOptions).
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Software and version, told to the relay; at most 32 bytes. Default: `hushwire/` and this crate's version.
@@ -56,6 +59,7 @@ pub struct Outbox {
 
 /// What happens to a message for which there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Whoever sends it waits until there is.
     #[default]
@@ -86,6 +90,7 @@ pub struct Message {
 
 /// The peer's application has taken a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The peer.
     pub peer: DeviceId,
@@ -97,6 +102,7 @@ pub struct Receipt {
 
 /// A message that was given to be sent, and what is known of it. Times are unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sent {
     /// To whom.
     pub peer: DeviceId,
@@ -116,6 +122,7 @@ pub struct Sent {
 
 /// How far a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendState {
     /// It is on its way to the disk: nobody has been promised anything yet.
     Storing,
@@ -183,6 +190,7 @@ impl From<&Welcome> for RelayInfo {
 
 /// A peer, as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerInfo {
     /// Its pinned identity.
     pub device: DeviceId,

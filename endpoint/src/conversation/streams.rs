@@ -30,6 +30,7 @@ impl StreamId {
 
 /// Why a stream ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// The peer abandoned it: the reader dropped it, or the writer did before its end.
     #[error("the peer abandoned the stream (reason {0})")]

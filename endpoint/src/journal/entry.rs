@@ -45,6 +45,7 @@ impl FromStr for MessageId {
 
 /// How a message ended. Every message ends in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The peer's application has taken it.
     Delivered,

@@ -26,6 +26,7 @@ use crate::suite::random::OsRandom;
 
 /// What an entry survives once [`Journal::append`] has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// The end of the process, not of the machine: it is with the operating system.
     Process,

@@ -51,6 +51,7 @@ impl Target {
 
 /// A file that has been received.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// Where it is.
     pub path: PathBuf,

@@ -35,6 +35,7 @@ impl<M: Medium> PendingPair<M> {
         partner: Partner,
         last: Vec<u8>,
     ) -> Self {
+        tracing::debug!(peer = ?unconfirmed.peer(), "a pairing waits to be confirmed");
         Self { client, unconfirmed, partner, last }
     }
 
@@ -110,6 +111,8 @@ impl<M: Medium> PendingPair<M> {
             // It may be a device of the account.
             state.account_changed = true;
         }
+        tracing::info!("paired with a device");
+        tracing::debug!(?peer, ?direction, "paired with this device");
         client.shared.wake();
         client.shared.account.notify_waiters();
         client.fulfil(peer).await.or_else(kept)?;
@@ -144,6 +147,7 @@ impl<C: Carrier> PendingPair<C> {
     pub fn reject(self) -> Result<(), Error> {
         let Self { client, unconfirmed, .. } = self;
         let _peer = unconfirmed.reject();
+        tracing::warn!("a pairing was refused: the two devices showed different digits");
         client.shared.state.lock().keystore.count_failed_confirmation()?;
         Ok(())
     }

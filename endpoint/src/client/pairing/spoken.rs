@@ -229,6 +229,7 @@ impl Client {
 
     /// The other end did not know the code: counts it.
     fn destroyed(&self) -> Error {
+        tracing::warn!("a spoken code was destroyed: the other device did not know it");
         match self.shared.state.lock().keystore.count_failed_confirmation() {
             Ok(_) => Error::CodeDestroyed,
             Err(error) => error.into(),

@@ -4,6 +4,7 @@ use hushwire_wire::cell::HEADER_LEN;
 use hushwire_wire::id::DeviceId;
 
 use super::{Event, PairingInput, State};
+use crate::client::trace;
 use crate::conversation::{self, Moment};
 use crate::keystore::KeystoreError;
 use crate::link::{Goaway, Input, LinkError, Origin};
@@ -84,6 +85,7 @@ impl State {
 
     fn on_event(&mut self, peer: DeviceId, event: conversation::Event) {
         use conversation::Event as Heard;
+        trace::heard(peer, &event);
         match event {
             Heard::HandshakeBegins { time_ns } => {
                 let stored = self.keystore.record_sent(&peer, time_ns);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hushwire_wire::id::DeviceId;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::{Channel, Key, Shared, Slot, Way, ask_ledger};
 use crate::client::stream::StreamReader;
@@ -115,6 +116,22 @@ impl IncomingTransfer {
     }
 
     async fn save(self, target: Target) -> Result<Saved, Error> {
+        let span = tracing::debug_span!("transfer", from = ?self.peer, id = ?self.slot.offer.id);
+        let saving = async {
+            tracing::debug!(size = ?self.slot.offer.size, "a transfer is accepted");
+            let saved = self.receive(target).await;
+            match &saved {
+                Ok(saved) => tracing::debug!(bytes = saved.content.bytes, "a transfer is done"),
+                Err(error) => {
+                    tracing::debug!(retryable = error.is_retryable(), "a transfer has failed");
+                }
+            }
+            saved
+        };
+        saving.instrument(span).await
+    }
+
+    async fn receive(&self, target: Target) -> Result<Saved, Error> {
         let line = self.shared.transfers.line(self.peer, Way::In);
         let mut part = None;
         loop {
@@ -140,6 +157,7 @@ impl IncomingTransfer {
                 Attempt::Broken(kept) => part = kept,
             }
             self.progress.send_modify(|progress| progress.phase = Phase::Waiting);
+            tracing::debug!("a transfer is interrupted");
             drop((place, channel));
         }
     }
@@ -167,6 +185,7 @@ impl IncomingTransfer {
                 self.shared.state.lock().conversation(self.peer)?;
                 if !paused {
                     paused = true;
+                    tracing::warn!("the disk is full: a transfer is paused");
                     let phase = Phase::Paused(error.to_string());
                     self.progress.send_modify(|progress| progress.phase = phase);
                     self.say(channel, &ToSender::Paused { why: "its disk is full".into() }).await;
@@ -281,6 +300,7 @@ async fn offered(shared: &Arc<Shared>, mut reader: StreamReader) -> Option<()> {
     let writer = reader.reply().await.ok()?;
     let mut channel = Channel { messages: Messages::new(reader), writer };
     let ToReceiver::Offer(offer) = channel.messages.next().await.ok()? else { return None };
+    tracing::debug!(?peer, id = ?offer.id, size = ?offer.size, "a transfer is offered");
     let id = offer.id;
     let finished = ask_ledger(shared, move |ledger, _| Ok(ledger.finished(peer, id)));
     if let Some(done) = finished.await.ok()? {

@@ -7,6 +7,7 @@ use hushwire_wire::id::DeviceId;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::{Shared, Way, ask_ledger};
 use crate::client::stream;
@@ -178,11 +179,20 @@ fn start(
     let (progress_in, progress) = watch::channel(Progress::new(offer.size));
     let claim = Arc::new(claim);
     let (shared, of_task) = (shared.clone(), claim.clone());
-    let task = tokio::spawn(async move {
+    let span = tracing::debug_span!("transfer", to = ?peer, id = ?offer.id);
+    let sending = async move {
+        tracing::debug!(size = ?offer.size, "a transfer begins");
         let sent = run(&shared, peer, source, &offer, &progress_in).await;
+        match &sent {
+            Ok(sent) => tracing::debug!(bytes = sent.bytes, "a transfer is done"),
+            Err(error) => {
+                tracing::debug!(retryable = error.is_retryable(), "a transfer has failed")
+            }
+        }
         drop(of_task);
         sent
-    });
+    };
+    let task = tokio::spawn(sending.instrument(span));
     Transfer { claim, is_over: false, progress, task: Some(task) }
 }
 
@@ -232,6 +242,7 @@ async fn run(
             backoff.reset();
         }
         progress.send_modify(|progress| progress.phase = Phase::Waiting);
+        tracing::debug!(durable = progress.borrow().durable, tries, "a transfer is interrupted");
         let wait = if tries == 0 { RETRY_FIRST } else { backoff.next(&mut OsRandom) };
         tries += 1;
         tokio::time::sleep(wait).await;

@@ -16,6 +16,7 @@ const LEN: usize = 40;
 ///
 /// It comes from the peer, or was recorded from it: nobody else gets through the outer seal or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Incompatible {
     /// The peer speaks later versions only.
     #[error("the peer uses protocol version {0}, this device knows {VERSION}: upgrade this device")]

@@ -136,7 +136,7 @@ async fn follow(mut states: watch::Receiver<Progress>, bar: &ProgressBar, what: 
                 let value = json!({ "name": what, "resumed": true });
                 bar.suspend(|| remark(json, &format!("{what}: goes on"), &value));
             }
-            Phase::Paused(_) | Phase::Running | Phase::Done | Phase::Waiting => {}
+            Phase::Paused(_) | Phase::Running | Phase::Done | Phase::Waiting | _ => {}
         }
         if states.changed().await.is_err() {
             // The transfer has ended, and says how itself.
@@ -309,7 +309,7 @@ async fn save(
 }
 
 fn show_saved(peer: DeviceId, saved: &Saved, json: bool) -> Result<()> {
-    let Saved { path, content } = saved;
+    let Saved { path, content, .. } = saved;
     let (path, sha256) = (path.display().to_string(), hex(&content.sha256));
     let text = format!("{}: {path}, {} bytes, SHA-256 {sha256}", short(peer), content.bytes);
     let value =

@@ -203,7 +203,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         | Error::Account(_)
         | Error::Rotation(_)
         | Error::NotJoining(_)
-        | Error::Closed => code::FAILURE,
+        | Error::Closed
+        | _ => code::FAILURE,
     }
 }
 
