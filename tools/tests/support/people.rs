@@ -33,14 +33,19 @@ pub async fn connect(home: &Path) -> Client {
 
 /// Pairs two devices by link, as two people who see the same digits do. Each calls the other by its ID.
 pub async fn pair(a: &Client, b: &Client) {
+    let (name_a, name_b) = (a.device().to_text(), b.device().to_text());
+    pair_as(a, &name_b, b, &name_a).await;
+}
+
+/// As [`pair`], with the names that `a` gives `b`, and `b` gives `a`.
+pub async fn pair_as(a: &Client, name_of_b: &str, b: &Client, name_of_a: &str) {
     let offer = a.offer_pairing::<Link>(PairingOptions::default()).await.expect("an offer");
     let link = offer.link();
     let (offered, joined) =
         in_time(async { tokio::join!(offer.wait(), b.join_pairing::<Link>(&link)) }).await;
     let (offered, joined) = (offered.expect("they meet"), joined.expect("they meet"));
     assert_eq!(offered.sas(), joined.sas());
-    let (name_a, name_b) = (a.device().to_text(), b.device().to_text());
-    let confirm = async { tokio::join!(offered.confirm(&name_b), joined.confirm(&name_a)) };
+    let confirm = async { tokio::join!(offered.confirm(name_of_b), joined.confirm(name_of_a)) };
     let (to_b, to_a) = in_time(confirm).await;
     assert_eq!((to_b.expect("stored"), to_a.expect("stored")), (b.device(), a.device()));
 }
