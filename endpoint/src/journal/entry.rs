@@ -43,9 +43,8 @@ impl FromStr for MessageId {
     }
 }
 
-/// How a message ended. Every message ends in exactly one of these.
+/// How a message ended. Every message ends in exactly one of these, and there will be no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// The peer's application has taken it.
     Delivered,
