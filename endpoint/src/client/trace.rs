@@ -46,6 +46,19 @@ pub(super) fn event(event: &Event) {
             tracing::warn!("this keystore was restored or copied: messages may arrive twice");
             tracing::debug!(?peer, "this peer knows more of this device than it does itself");
         }
+        Event::AccountChanged => tracing::debug!("the account's log has changed"),
+        Event::DeviceAdded { device } => tracing::debug!(?device, "a device joins the account"),
+        Event::DeviceRemoved { device } => tracing::debug!(?device, "a device leaves the account"),
+        Event::AccountForked { at, by } => {
+            tracing::warn!(at, "the account's log has two branches: people must decide");
+            tracing::debug!(?by, "who made both branches");
+        }
+        Event::PeerRotated { old, new } => tracing::debug!(?old, ?new, "a peer has a new key"),
+        Event::RotationFinished { .. } => tracing::info!("this device has its new key"),
+        Event::RotationRefused { peer, why } => {
+            tracing::warn!("a peer's new key was refused");
+            tracing::debug!(?peer, why, "why this peer's new key was refused");
+        }
         Event::StorageFailed { why } => {
             tracing::warn!(why, "messages cannot be stored: none is sent or acknowledged");
         }
