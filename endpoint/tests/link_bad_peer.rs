@@ -207,6 +207,17 @@ fn a_broken_rule_closes_the_session_with_its_reason() {
         peer.sends(&piece(2, 0, false, b"abcdef"));
         peer.sends(&piece(2, 0, true, b"abc"));
     });
+    check("logs without end", Some(MALFORMED), &|peer| {
+        for incarnation in 0..9 {
+            peer.sends(&Frame::Open {
+                slot: 1,
+                conversation: [0; 16],
+                incarnation,
+                first_held: 0,
+                next: 0,
+            });
+        }
+    });
     check("more gaps than are remembered", None, &|peer| {
         peer.sends(&open(1));
         for gap in 1..3_000 {

@@ -56,7 +56,7 @@ impl Conversation {
         let peer = self.channel.peer();
         if let Some((incarnation, base)) = self.outbox.begin() {
             let entry = Entry::LogBegun { peer, incarnation, base };
-            self.storing.push(entry, Then::LogKnown);
+            self.storing.push(entry, Then::LogKnown { incarnation });
         }
         let queued_s = moment.unix_s();
         let (number, id) = self.outbox.push(bytes.clone(), queued_s, expires_s);
@@ -171,7 +171,7 @@ impl Conversation {
     pub fn handle_stored(&mut self, moment: Moment, random: &mut dyn Random) {
         let Some(then) = self.storing.stored() else { return };
         match then {
-            Then::LogKnown => self.outbox.on_known(),
+            Then::LogKnown { incarnation } => self.outbox.on_known(incarnation),
             Then::Send(number) => {
                 self.outbox.on_stored(number);
                 self.events.push_back(Event::Stored { number });

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::limits::{
-    ACK_DELAY_MS, GAPS_MAX, INBOX_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_AHEAD_MAX, SEQUENCE_MAX,
+    ACK_DELAY_MS, GAPS_MAX, INBOX_BYTES_MAX, LOGS_PER_SESSION_MAX, MESSAGE_BYTES_MAX,
+    MESSAGES_AHEAD_MAX, SEQUENCE_MAX,
 };
 use super::outbox::CONVERSATION;
 use crate::journal::IncomingLog;
@@ -62,6 +63,8 @@ pub(super) struct Inbox {
     /// The slot the peer chose for its log in this session.
     slot: Option<u16>,
     incarnation: Option<u64>,
+    /// Logs that the peer has begun in this session.
+    begun: u32,
     /// Everything below was confirmed, or will never come.
     cursor: u64,
     /// As far as the journal knows of the cursor.
@@ -131,6 +134,11 @@ impl Inbox {
         self.ack_now(now);
         self.refusals_again();
         if self.incarnation != Some(incarnation) {
+            // A log is begun anew once, where its owner was set back.
+            self.begun += 1;
+            if self.begun > LOGS_PER_SESSION_MAX {
+                return Err(Violation);
+            }
             self.begin(incarnation, first_held);
             return Ok(None);
         }
@@ -314,6 +322,7 @@ impl Inbox {
     /// A new session that has nothing to do with the one before: the peer opens its log again.
     pub(super) fn on_fresh(&mut self) {
         self.slot = None;
+        self.begun = 0;
         self.state_due = false;
         self.ack_at = None;
         // The peer sends everything from its beginning, and if it was set back, something else.

@@ -52,6 +52,8 @@ pub const ACK_STEP_MESSAGES: u64 = 128;
 pub const SEQUENCE_MAX: u64 = 1 << 62;
 /// Pieces of a message that may lie apart while it is put together.
 pub const PIECES_MAX: usize = 1_024;
+/// Logs that a peer begins in one session: an honest one begins its first, and another where it was set back.
+pub const LOGS_PER_SESSION_MAX: u32 = 4;
 /// Runs of messages that will never come and are remembered.
 pub const GAPS_MAX: usize = MESSAGES_AHEAD_MAX;
 

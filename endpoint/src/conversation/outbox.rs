@@ -117,6 +117,8 @@ pub(super) enum Answer {
     SetBack { incarnation: u64, base: u64 },
     /// It is about another log.
     Foreign,
+    /// No peer that keeps the rules can say so.
+    Impossible,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,8 @@ pub(super) struct Outbox {
     again: VecDeque<(u64, u32, u32)>,
     /// The peer has answered OPEN on this session.
     opened: bool,
+    /// A new log was begun in this session, because the peer knew more than this device.
+    was_set_back: bool,
     /// The peer is to say where it is, by an OPEN that it answers.
     asks: bool,
 }
@@ -175,6 +179,7 @@ impl Outbox {
             unproven: None,
             again: VecDeque::new(),
             opened: false,
+            was_set_back: false,
             asks: false,
         };
         let Some(log) = log else { return outbox };
@@ -237,8 +242,8 @@ impl Outbox {
     }
 
     /// The journal knows the log's name.
-    pub(super) fn on_known(&mut self) {
-        self.is_known = true;
+    pub(super) fn on_known(&mut self, incarnation: u64) {
+        self.is_known |= incarnation == self.incarnation;
     }
 
     /// The journal has this message, and with it all before.
@@ -315,6 +320,7 @@ impl Outbox {
         if !fresh {
             return;
         }
+        self.was_set_back = false;
         self.again.clear();
         (self.fresh, self.fresh_bytes) = (self.first, 0);
         for message in &mut self.messages {
@@ -365,11 +371,16 @@ impl Outbox {
     }
 
     fn set_back(&mut self, renewed: u64) -> Answer {
+        if self.was_set_back {
+            // Nobody can know more than a log that has just begun.
+            return Answer::Impossible;
+        }
         (self.incarnation, self.base) = (renewed, self.first);
         (self.is_known, self.is_begun) = (false, true);
         (self.reach, self.unproven) = (self.first, None);
         self.slot = if self.slot == u16::MAX { SLOT } else { self.slot + 1 };
         self.on_session(true);
+        self.was_set_back = true;
         Answer::SetBack { incarnation: renewed, base: self.first }
     }
 

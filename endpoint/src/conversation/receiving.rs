@@ -142,13 +142,13 @@ impl Conversation {
             Frame::Ack(ack) => {
                 let renewed = u64::from_le_bytes(draw(random));
                 let answer = self.outbox.on_ack(ack, renewed, moment.unix_s());
-                self.on_answer(answer);
+                self.on_answer(answer)?;
             }
             Frame::State { slot, incarnation, next_expected } => {
                 let renewed = u64::from_le_bytes(draw(random));
                 let (next, now_s) = (*next_expected, moment.unix_s());
                 let answer = self.outbox.on_state(*slot, *incarnation, next, renewed, now_s);
-                self.on_answer(answer);
+                self.on_answer(answer)?;
             }
             Frame::Open { slot, conversation, incarnation, first_held, next } => {
                 let (first_held, next) = (*first_held, *next);
@@ -165,7 +165,7 @@ impl Conversation {
                 let renewed = u64::from_le_bytes(draw(random));
                 let now_s = moment.unix_s();
                 let answer = self.outbox.on_reject(*slot, *sequence, *reason, renewed, now_s);
-                self.on_answer(answer);
+                self.on_answer(answer)?;
             }
             Frame::Reset { reason, stream } => {
                 if let Some(id) = self.streams.on_reset(*stream, *reason, moment.now) {
@@ -184,17 +184,19 @@ impl Conversation {
     }
 
     /// What the peer has said about the log of messages to it.
-    fn on_answer(&mut self, answer: Answer) {
+    fn on_answer(&mut self, answer: Answer) -> Result<(), Violation> {
         match answer {
             Answer::Known(taken) => self.store_ends(taken),
             Answer::SetBack { incarnation, base } => {
                 let peer = self.channel.peer();
                 let entry = Entry::LogBegun { peer, incarnation, base };
-                self.storing.push(entry, Then::LogKnown);
+                self.storing.push(entry, Then::LogKnown { incarnation });
                 self.events.push_back(Event::SetBack);
             }
             Answer::Foreign => {}
+            Answer::Impossible => return Err(Violation),
         }
+        Ok(())
     }
 
     /// The log has moved without the application: what it has not seen of it is lost.

@@ -8,7 +8,7 @@ use crate::journal::{EndedSend, Entry};
 #[derive(Debug)]
 pub(super) enum Then {
     /// Messages of a log that has begun may be sent.
-    LogKnown,
+    LogKnown { incarnation: u64 },
     /// A message may be sent, and its giver hears that it is safe.
     Send(u64),
     /// The application hears how a message ended, and the peer that it will not come.
