@@ -71,6 +71,8 @@ pub(crate) struct Member {
     pub(crate) hidden: bool,
     pub(crate) account: AccountId,
     pub(crate) device: DeviceId,
+    /// When it had to be welcome: the later, the newer it is.
+    pub(crate) deadline: Time,
     pub(crate) flow: Flow,
     /// Sorted.
     pub(crate) grants: Vec<DeviceId>,

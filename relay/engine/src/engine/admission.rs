@@ -226,9 +226,15 @@ impl Engine {
         let Some(State::Asking(asking)) = self.connections.get(conn).map(|c| &c.state) else {
             return;
         };
-        let device = asking.device;
+        let (device, deadline) = (asking.device, asking.deadline);
         let replaced = self.devices.get(&device);
         let given_back = replaced.and_then(|old| self.connections.get(old)?.member());
+        if given_back.is_some_and(|member| member.deadline > deadline) {
+            // The device gave this one up and came again: displaced, its newer connection would stay away for good.
+            let sentence = "a newer connection of this device is there already";
+            self.fail(conn, ErrorCode::Busy, sentence, Why::Busy, now);
+            return;
+        }
         let given_back = given_back.map_or(0, |member| member.grants.len());
         if self.grants_held - given_back + row.grants.len() > self.config.limits.grants_max {
             let sentence = "the relay holds as many grants as it can";
@@ -252,6 +258,7 @@ impl Engine {
             hidden,
             account,
             device,
+            deadline,
             flow: Flow::NONE,
             grants,
             memory,

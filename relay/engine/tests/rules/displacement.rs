@@ -1,7 +1,8 @@
 //! The newest connection of a device wins.
 
-use hushwire_engine::{Alarm, Why};
-use hushwire_wire::control::{Control, GoawayReason};
+use hushwire_engine::{Alarm, Verdict, Why};
+use hushwire_wire::cell::{Class, Header};
+use hushwire_wire::control::{Control, ErrorCode, GoawayReason};
 
 use crate::desk::{Desk, Fate};
 
@@ -59,4 +60,26 @@ fn displacements_are_remembered_while_nobody_is_connected() {
     desk.connect(peer.device);
     desk.connect(peer.device);
     assert_eq!(desk.alarms.len(), 1, "they are forgotten after ten minutes");
+}
+
+#[test]
+fn a_connection_that_was_given_up_displaces_no_newer_one() {
+    // On the home shard and on another, from which it moves.
+    for home in [0, 1] {
+        let mut desk = Desk::new(2);
+        let device = desk.device_on(home, 1);
+        desk.enrol(device, 1);
+        let late = desk.accept().expect("room");
+        desk.advance(1_000);
+        let new = desk.connect(device);
+        desk.hear(new.at);
+        let hello = Header::control(Class::C0, 0);
+        assert_eq!(desk.cell(late, &hello), Verdict::ReadControl);
+        let late = desk.hello(late, device, None);
+        let said = desk.hear(late);
+        assert!(matches!(said[..], [Control::Error { code: ErrorCode::Busy, .. }]), "{said:?}");
+        assert_eq!(desk.closes, [(late, true, Why::Busy)]);
+        assert_eq!(desk.hear(new.at), [], "the newer one stays");
+        assert_eq!(desk.engines[usize::from(home)].counters().displaced, 0);
+    }
 }
