@@ -129,6 +129,8 @@ pub struct Conversation {
     events: VecDeque<Event>,
     ask_at: Option<Instant>,
     asks: u32,
+    /// Questions since the last frame of the peer.
+    unheard: u32,
     /// A session is wanted though there is nothing to send yet.
     wanted: bool,
     closing: Option<u16>,
@@ -173,6 +175,7 @@ impl Conversation {
             events: VecDeque::new(),
             ask_at: None,
             asks: 0,
+            unheard: 0,
             wanted: false,
             closing: None,
             connected: false,

@@ -379,6 +379,78 @@ fn a_device_set_back_loses_nothing_that_it_is_given_afterwards() {
 }
 
 #[test]
+fn a_device_set_back_that_dies_before_it_hears_of_it_loses_nothing() {
+    // As many messages as were forgotten, and fewer and more, over one death and several.
+    for (fresh, deaths) in [(1_u8, 1), (3, 1), (3, 3), (10, 2)] {
+        let mut world = World::new(30 + u64::from(fresh), Weather::default());
+        let mut taken = Vec::new();
+        world.push(0, vec![0]).expect("room");
+        world.run(LONG, |world| {
+            taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+            pending(world, 0) == 0 && next_number(world, 0) == 1
+        });
+        let backup: Logs = world.ends[0].logs.clone();
+        for number in 1..4_u8 {
+            world.push(0, vec![number]).expect("room");
+        }
+        world.run(LONG, |world| {
+            taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+            pending(world, 0) == 0 && next_number(world, 0) == 4
+        });
+        world.ends[0].logs = backup;
+        world.restart(0);
+        for number in 0..fresh {
+            world.push(0, vec![100 + number]).expect("room");
+        }
+        for _ in 0..deaths {
+            // They are on disk, and it has not heard of its peer.
+            world.store(0);
+            world.restart(0);
+        }
+        world.run(LONG, |world| {
+            taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+            pending(world, 0) == 0 && next_number(world, 0) == 1 + u64::from(fresh)
+        });
+        let expect: Vec<u8> = (0..4).chain((0..fresh).map(|number| 100 + number)).collect();
+        assert_eq!(taken, expect, "{fresh} fresh, {deaths} deaths");
+        let peer = world.ends[1].identity.device_id();
+        let log = world.ends[0].logs.peer(&peer).and_then(|logs| logs.outgoing.as_ref());
+        assert_eq!(log.expect("it sent").unsent, None, "nothing waits any more");
+    }
+}
+
+#[test]
+fn what_was_given_before_the_peer_was_heard_is_sent_once_the_disk_knows_that_it_may() {
+    let mut world = World::new(31, Weather::default());
+    let mut taken = Vec::new();
+    let take = |world: &mut World, taken: &mut Vec<u8>| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+    };
+    world.push(0, vec![0]).expect("room");
+    world.run(LONG, |world| {
+        take(world, &mut taken);
+        pending(world, 0) == 0 && next_number(world, 0) == 1
+    });
+    world.restart(0);
+    world.push(0, vec![1]).expect("room");
+    world.store(0);
+    let peer = world.ends[1].identity.device_id();
+    let unsent = |world: &World| {
+        let log = world.ends[0].logs.peer(&peer).and_then(|logs| logs.outgoing.as_ref());
+        log.and_then(|log| log.unsent)
+    };
+    assert_eq!(unsent(&world), Some(1));
+    world.run(LONG, |world| {
+        let waits = unsent(world).is_some();
+        let is_sent = world.ends[0].conversation.pending().any(|of| of.first_sent_s.is_some());
+        assert!(!(waits && is_sent), "it is sent before the disk knows that it may be");
+        take(world, &mut taken);
+        pending(world, 0) == 0 && next_number(world, 0) == 2
+    });
+    assert_eq!((taken, unsent(&world)), (vec![0, 1], None));
+}
+
+#[test]
 fn what_an_earlier_run_took_is_acknowledged_once_the_disk_knows() {
     let mut world = World::new(16, Weather::default());
     world.push(0, b"taken".to_vec()).expect("room");
@@ -428,4 +500,97 @@ fn an_end_that_is_not_on_disk_is_told_to_nobody() {
     }
     world.run(LONG, |world| !ends(world, 0).is_empty());
     assert_eq!(ends(&world, 0)[&0], Outcome::Rejected { reason: 7 });
+}
+
+fn ups(world: &World, at: usize) -> usize {
+    world.ends[at].events.iter().filter(|event| matches!(event, Event::SessionUp)).count()
+}
+
+#[test]
+fn what_the_relay_held_back_from_an_earlier_session_means_nothing() {
+    let mut world = World::new(32, Weather::default());
+    world.push(0, vec![0]).expect("room");
+    let mut taken = Vec::new();
+    world.run(LONG, |world| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+        pending(world, 0) == 0 && next_number(world, 0) == 1
+    });
+    let backup: Logs = world.ends[0].logs.clone();
+    // The next message is on its way, and stays there.
+    (world.recorded, world.mute[0]) = (Some(Default::default()), true);
+    world.push(0, vec![1]).expect("room");
+    world.pass(Duration::from_millis(500));
+    let [_, held_back] = world.recorded.take().expect("recorded");
+    assert!(!held_back.is_empty());
+    // Its sender is set back, and gives another message the same number.
+    world.ends[0].logs = backup;
+    world.restart(0);
+    world.mute[0] = false;
+    world.push(0, vec![50]).expect("room");
+    world.run(LONG, |world| ups(world, 1) == 2);
+    let moment = world.moment();
+    for mut body in held_back {
+        let World { ends, dice, .. } = &mut world;
+        let (identity, conversation) = (&ends[1].identity, &mut ends[1].conversation);
+        conversation.handle_body(&mut body, identity, moment, true, dice);
+    }
+    world.run(LONG, |world| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+        pending(world, 0) == 0 && next_number(world, 0) == 2
+    });
+    assert_eq!(taken, [0, 50]);
+}
+
+#[test]
+fn who_only_asks_notices_that_the_peer_does_not_know_the_session() {
+    let mut world = World::new(33, Weather::default());
+    let mut taken = Vec::new();
+    world.push(0, vec![0]).expect("room");
+    world.run(LONG, |world| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+        pending(world, 0) == 0 && next_number(world, 0) == 1
+    });
+    world.restart(0);
+    world.push(0, vec![1]).expect("room");
+    world.run(LONG, |world| ups(world, 0) == 2);
+    // Its last handshake message never arrives, and the message waits for an answer that never comes.
+    world.mute[0] = true;
+    world.pass(Duration::from_secs(15));
+    assert_eq!(ups(&world, 1), 1);
+    world.mute[0] = false;
+    world.run(Duration::from_secs(200), |world| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+        pending(world, 0) == 0 && next_number(world, 0) == 2
+    });
+    assert_eq!(taken, [0, 1]);
+}
+
+#[test]
+fn what_was_refused_and_passed_is_not_lost_when_the_log_is_opened_anew() {
+    let mut world = World::new(34, Weather::default());
+    world.push(0, vec![0]).expect("room");
+    world.push(0, vec![1]).expect("room");
+    let mut held = Vec::new();
+    world.run(LONG, |world| {
+        held.extend(world.ends[1].conversation.hand_out().map(|incoming| incoming.id));
+        held.len() == 2
+    });
+    world.ends[1].conversation.refuse(held[1], 7);
+    world.run(LONG, |world| ends(world, 0).len() == 1);
+    // The receiver has heard of the gap when the first is refused; its sender dies when that has ended.
+    world.pass(Duration::from_secs(5));
+    world.ends[1].conversation.refuse(held[0], 7);
+    world.mute[0] = true;
+    world.run(LONG, |world| ends(world, 0).len() == 2);
+    world.restart(0);
+    world.mute[0] = false;
+    world.push(0, vec![2]).expect("room");
+    let mut taken = Vec::new();
+    world.run(LONG, |world| {
+        taken.extend(world.take(1).map(|incoming| incoming.bytes[0]));
+        pending(world, 0) == 0 && next_number(world, 0) == 3
+    });
+    assert_eq!(taken, [2]);
+    let is_lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(!world.ends[1].events.iter().any(is_lost), "the application knows of both");
 }

@@ -58,6 +58,9 @@ impl Conversation {
             let entry = Entry::LogBegun { peer, incarnation, base };
             self.storing.push(entry, Then::LogKnown { incarnation });
         }
+        if let Some(from) = self.outbox.begin_waiting() {
+            self.storing.push(Entry::Unsent { peer, from: Some(from) }, Then::Nothing);
+        }
         let queued_s = moment.unix_s();
         let (number, id) = self.outbox.push(bytes.clone(), queued_s, expires_s);
         let entry = Entry::Queued { peer, number, id, queued_s, expires_s, bytes };
@@ -172,6 +175,7 @@ impl Conversation {
         let Some(then) = self.storing.stored() else { return };
         match then {
             Then::LogKnown { incarnation } => self.outbox.on_known(incarnation),
+            Then::SendWaiting => self.outbox.on_waiting_ended(),
             Then::Send(number) => {
                 self.outbox.on_stored(number);
                 self.events.push_back(Event::Stored { number });

@@ -159,19 +159,23 @@ impl Inbox {
     }
 
     /// What is inside will not be handed out any more: its sender has said that it has ended. Returns how many of these
-    /// the application has not seen.
+    /// the application has not seen and were not given up before.
     fn give_up(&mut self, from: u64, to: u64) -> u64 {
         if from >= to {
             return 0;
         }
-        let mut unseen = to - from;
+        let gaps = self.gaps.range(..to).filter(|(_, end)| **end > from);
+        let passed: u64 = gaps.map(|(near, end)| to.min(*end) - from.max(*near)).sum();
+        let mut unseen = to - from - passed;
         let inside: Vec<_> = self.entries.range(from..to).map(|(sequence, _)| *sequence).collect();
         for sequence in inside {
             self.refusals_due.remove(&sequence);
             let Some(entry) = self.entries.remove(&sequence) else { continue };
             self.held_bytes -= entry.length();
             match entry {
-                Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. } => unseen -= 1,
+                Entry::Handed { .. } | Entry::Taken | Entry::Refused { .. } => {
+                    unseen = unseen.saturating_sub(1);
+                }
                 Entry::Partial(_) | Entry::Whole { .. } => {}
             }
         }
@@ -202,8 +206,7 @@ impl Inbox {
             self.ack_now(now);
             return Ok(None);
         }
-        let passed: u64 = self.gaps.range(from..to).map(|(from, end)| to.min(*end) - from).sum();
-        let lost = self.give_up(from, to).saturating_sub(passed);
+        let lost = self.give_up(from, to);
         while let Some((&near, &far)) = self.gaps.range(..=to).next_back()
             && far >= from
         {

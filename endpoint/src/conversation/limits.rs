@@ -75,6 +75,9 @@ pub const ASK_MS: (u64, u64) = (3_000, 60_000);
 /// Waits in a row, two minutes in all, with not one frame from the peer, after which a new session is tried. A peer that
 /// was started anew says so itself, at once; one that is merely stopped is offline by then.
 pub const STALLS_MAX: u32 = 8;
+/// Questions in a row, a minute and a half in all, with not one frame from the peer, after which a new session is tried:
+/// where only questions are sent, no data cell shows that the peer has forgotten the session.
+pub const ASKS_UNHEARD_MAX: u32 = 5;
 /// Pause after `busy` with nothing in flight; doubles up to the second.
 pub const BUSY_MS: (u64, u64) = (5, 1_000);
 /// A handshake message is sent again after this.

@@ -108,6 +108,19 @@ pub struct PendingSend {
     pub is_received: bool,
 }
 
+/// What the journal knows of messages that wait until the peer has said where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// Nothing.
+    Unsaid,
+    /// That there are some.
+    Said,
+    /// The same, though the peer has said it.
+    Over,
+    /// It was asked to forget it.
+    Ending,
+}
+
 /// What the peer's word about the log means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -149,6 +162,8 @@ pub(super) struct Outbox {
     /// would hide that this device was set back, and the peer would take them for what it has seen under their
     /// numbers.
     unproven: Option<u64>,
+    /// Whether the journal was asked to remember that messages wait so.
+    waiting: Waiting,
     /// Fragments to be sent again.
     again: VecDeque<(u64, u32, u32)>,
     /// The peer has answered OPEN on this session.
@@ -177,6 +192,7 @@ impl Outbox {
             fresh_bytes: 0,
             reach: 0,
             unproven: None,
+            waiting: Waiting::Unsaid,
             again: VecDeque::new(),
             opened: false,
             was_set_back: false,
@@ -193,8 +209,9 @@ impl Outbox {
             outbox.messages.push_back(message);
         }
         outbox.fill_to(log.next_number);
-        (outbox.stored, outbox.reach) = (log.next_number, log.next_number);
-        outbox.unproven = Some(log.next_number);
+        (outbox.stored, outbox.reach) = (log.next_number, log.unsent.unwrap_or(log.next_number));
+        outbox.unproven = Some(outbox.reach);
+        outbox.waiting = if log.unsent.is_some() { Waiting::Said } else { Waiting::Unsaid };
         outbox.fresh = outbox.first;
         outbox.skip();
         outbox
@@ -225,6 +242,31 @@ impl Outbox {
     pub(super) fn begin(&mut self) -> Option<(u64, u64)> {
         let new = !std::mem::replace(&mut self.is_begun, true);
         new.then_some((self.incarnation, self.base))
+    }
+
+    /// From which number on messages wait for the peer's word, if the journal has not been asked to remember it: to be
+    /// asked before a message is kept.
+    pub(super) fn begin_waiting(&mut self) -> Option<u64> {
+        let from = self.unproven.filter(|_| self.waiting == Waiting::Unsaid)?;
+        self.waiting = Waiting::Said;
+        Some(from)
+    }
+
+    /// The peer has said where it is, and the journal has to know first that messages do not wait any more.
+    pub(super) fn end_waiting(&mut self) -> bool {
+        let is_due = self.waiting == Waiting::Over;
+        if is_due {
+            self.waiting = Waiting::Ending;
+        }
+        is_due
+    }
+
+    /// The journal knows that messages do not wait any more.
+    pub(super) fn on_waiting_ended(&mut self) {
+        if self.waiting == Waiting::Ending {
+            (self.waiting, self.unproven) = (Waiting::Unsaid, None);
+            self.skip();
+        }
     }
 
     /// Keeps a message; returns its number and name. It is sent once it is stored.
@@ -259,7 +301,8 @@ impl Outbox {
 
     /// Asks the peer where it is, if messages wait for that.
     fn prove(&mut self) {
-        self.asks |= self.sendable() < self.stored;
+        let is_told = self.waiting == Waiting::Ending && self.opened;
+        self.asks |= !is_told && self.sendable() < self.stored;
     }
 
     /// Gives up what is not stored; the numbers of these messages.
@@ -377,7 +420,7 @@ impl Outbox {
         }
         (self.incarnation, self.base) = (renewed, self.first);
         (self.is_known, self.is_begun) = (false, true);
-        (self.reach, self.unproven) = (self.first, None);
+        (self.reach, self.unproven, self.waiting) = (self.first, None, Waiting::Unsaid);
         self.slot = if self.slot == u16::MAX { SLOT } else { self.slot + 1 };
         self.on_session(true);
         self.was_set_back = true;
@@ -399,7 +442,12 @@ impl Outbox {
         if self.is_beyond(next) {
             return self.set_back(renewed);
         }
-        (self.opened, self.unproven) = (true, None);
+        self.opened = true;
+        match self.waiting {
+            Waiting::Unsaid => self.unproven = None,
+            Waiting::Said => self.waiting = Waiting::Over,
+            Waiting::Over | Waiting::Ending => {}
+        }
         Answer::Known(self.take_below(next, now_s))
     }
 

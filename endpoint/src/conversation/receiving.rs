@@ -42,6 +42,7 @@ impl Conversation {
                 self.news();
                 self.hint = None;
                 self.flight.release();
+                self.unheard = 0;
                 if self.away_until.take().is_some() {
                     self.away.reset();
                     self.tell_again(moment.now);
@@ -149,6 +150,10 @@ impl Conversation {
                 let (next, now_s) = (*next_expected, moment.unix_s());
                 let answer = self.outbox.on_state(*slot, *incarnation, next, renewed, now_s);
                 self.on_answer(answer)?;
+                if self.outbox.end_waiting() {
+                    let entry = Entry::Unsent { peer: self.channel.peer(), from: None };
+                    self.storing.push(entry, Then::SendWaiting);
+                }
             }
             Frame::Open { slot, conversation, incarnation, first_held, next } => {
                 let (first_held, next) = (*first_held, *next);
@@ -238,6 +243,7 @@ impl Conversation {
         let over = self.streams.on_fresh(role);
         self.events.extend(over.into_iter().map(Event::StreamChanged));
         self.flight = Flight::new();
+        self.unheard = 0;
         (self.arrived, self.arrived_told, self.credit_at) = (0, 0, None);
         self.outbox.on_session(true);
         self.inbox.on_fresh();

@@ -9,6 +9,8 @@ use crate::journal::{EndedSend, Entry};
 pub(super) enum Then {
     /// Messages of a log that has begun may be sent.
     LogKnown { incarnation: u64 },
+    /// Messages that waited until the peer had said where it is may be sent.
+    SendWaiting,
     /// A message may be sent, and its giver hears that it is safe.
     Send(u64),
     /// The application hears how a message ended, and the peer that it will not come.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::{ASK_MS, STALLS_MAX};
+use super::limits::{ASK_MS, ASKS_UNHEARD_MAX, STALLS_MAX};
 use super::{Conversation, Moment};
 use crate::identity::Identity;
 use crate::suite::random::Random;
@@ -32,6 +32,10 @@ impl Conversation {
             }
         }
         self.ask(moment);
+        if self.unheard >= ASKS_UNHEARD_MAX && may_begin && self.channel.is_up() {
+            self.unheard = 0;
+            self.channel.doubt(identity, moment, random);
+        }
         self.news();
     }
 
@@ -57,6 +61,7 @@ impl Conversation {
                 self.outbox.ask();
                 self.streams.ask(moment.now);
                 self.asks = self.asks.saturating_add(1);
+                self.unheard = self.unheard.saturating_add(1);
                 self.ask_at = None;
             }
             Some(_) => {}

@@ -9,6 +9,7 @@
 //!  5 Ahead      peer(32) incarnation(8) sequence(8) refused(?2)
 //!  6 Forgotten  peer(32)
 //!  7 Renamed    peer(32) to(32)
+//!  8 Unsent     peer(32) from(?8)
 //! 16 log        peer(32) incarnation(8) base(8) next_number(8)
 //! 17 held       as 2
 //! 18 end        peer(32) number(8) id(8 8) length(8) queued_s(8) first_sent_s(?8) ended_s(8) outcome
@@ -33,6 +34,7 @@ const TAKEN: u8 = 4;
 const AHEAD: u8 = 5;
 const FORGOTTEN: u8 = 6;
 const RENAMED: u8 = 7;
+const UNSENT: u8 = 8;
 const KEPT_LOG: u8 = 16;
 const KEPT_HELD: u8 = 17;
 const KEPT_END: u8 = 18;
@@ -172,6 +174,7 @@ fn write_fact(entry: &Entry, out: &mut impl Sink) {
         Entry::Ahead { .. } => AHEAD,
         Entry::Forgotten { .. } => FORGOTTEN,
         Entry::Renamed { .. } => RENAMED,
+        Entry::Unsent { .. } => UNSENT,
     };
     out.put(&[tag]);
     out.put(entry.peer().as_bytes());
@@ -201,6 +204,7 @@ fn write_fact(entry: &Entry, out: &mut impl Sink) {
                 }
             }
         }
+        Entry::Unsent { from, .. } => out.optional(*from),
         Entry::Forgotten { .. } => {}
         Entry::Renamed { to, .. } => out.put(to.as_bytes()),
     }
@@ -275,7 +279,7 @@ impl Reader<'_> {
     fn stored(&mut self) -> Result<Stored, DecodeError> {
         let [tag] = self.take()?;
         match tag {
-            LOG_BEGUN..=RENAMED => Ok(Stored::Fact(self.fact(tag)?)),
+            LOG_BEGUN..=UNSENT => Ok(Stored::Fact(self.fact(tag)?)),
             KEPT_LOG..=KEPT_END => Ok(Stored::Kept(self.kept(tag)?)),
             unknown => Err(DecodeError::Unknown(unknown)),
         }
@@ -305,6 +309,7 @@ impl Reader<'_> {
             },
             FORGOTTEN => Entry::Forgotten { peer },
             RENAMED => Entry::Renamed { peer, to: DeviceId::new(self.take()?) },
+            UNSENT => Entry::Unsent { peer, from: self.optional(Self::u64)? },
             unknown => return Err(DecodeError::Unknown(unknown)),
         })
     }

@@ -120,6 +120,15 @@ pub enum Entry {
         /// Why it was refused; `None` where it was taken.
         refused: Option<u16>,
     },
+    /// Messages were given before the peer had said where it is in the log, and wait for that; or it has said so.
+    /// Without it, a device that was set back, was given messages and died would take them for sent, and what the peer
+    /// knows under their numbers for them.
+    Unsent {
+        /// To whom.
+        peer: DeviceId,
+        /// Nothing from this number on was sent; `None` where anything may be sent now.
+        from: Option<u64>,
+    },
     /// The pairing with a peer was removed; nothing of it is kept.
     Forgotten {
         /// The peer.
@@ -146,6 +155,7 @@ impl Entry {
             | Self::Taken { peer, .. }
             | Self::Ahead { peer, .. }
             | Self::Forgotten { peer }
+            | Self::Unsent { peer, .. }
             | Self::Renamed { peer, .. } => *peer,
         }
     }

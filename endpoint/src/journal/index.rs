@@ -52,7 +52,10 @@ impl Index {
                 self.places.retain(|(of, _), _| of != peer);
             }
             Entry::Renamed { peer, to } => self.rename(*peer, *to),
-            Entry::LogBegun { .. } | Entry::Taken { .. } | Entry::Ahead { .. } => {
+            Entry::LogBegun { .. }
+            | Entry::Taken { .. }
+            | Entry::Ahead { .. }
+            | Entry::Unsent { .. } => {
                 self.logs.apply(entry.clone());
             }
         }
@@ -99,6 +102,7 @@ impl Index {
                 | Entry::Ended { .. }
                 | Entry::Taken { .. }
                 | Entry::Ahead { .. }
+                | Entry::Unsent { .. }
                 | Entry::Forgotten { .. }
                 | Entry::Renamed { .. },
             )
@@ -154,7 +158,9 @@ impl Index {
 fn states_of(peer: DeviceId, logs: &PeerLogs) -> impl Iterator<Item = Stored> {
     let log = logs.outgoing.as_ref().map(|log| {
         let (incarnation, base, next_number) = (log.incarnation, log.base, log.next_number);
-        Stored::Kept(Kept::Log { peer, incarnation, base, next_number })
+        let kept = Stored::Kept(Kept::Log { peer, incarnation, base, next_number });
+        let unsent = log.unsent.map(|from| Entry::Unsent { peer, from: Some(from) });
+        [Some(kept), unsent.map(Stored::Fact)].into_iter().flatten()
     });
     let ended = logs.ended.iter().map(move |ended| Stored::Kept(Kept::End { peer, ended: *ended }));
     let incoming = logs.incoming.iter().flat_map(move |log| {
@@ -166,7 +172,7 @@ fn states_of(peer: DeviceId, logs: &PeerLogs) -> impl Iterator<Item = Stored> {
         });
         std::iter::once(taken).chain(ahead).map(Stored::Fact)
     });
-    log.into_iter().chain(ended).chain(incoming)
+    log.into_iter().flatten().chain(ended).chain(incoming)
 }
 
 /// Bytes of a held message that says nothing and expires.

@@ -36,6 +36,8 @@ pub struct OutgoingLog {
     pub base: u64,
     /// Number that the next message will have.
     pub next_number: u64,
+    /// Those from this number on were given while it was not known where the peer is, and were not sent.
+    pub unsent: Option<u64>,
     /// Those that have not ended, by number.
     pub held: BTreeMap<u64, Held>,
 }
@@ -116,8 +118,8 @@ impl Logs {
     pub(super) fn restore(&mut self, kept: Kept) {
         match kept {
             Kept::Log { peer, incarnation, base, next_number } => self.change(peer, |logs| {
-                let held = BTreeMap::new();
-                logs.outgoing.get_or_insert(OutgoingLog { incarnation, base, next_number, held });
+                let log = OutgoingLog { base, next_number, ..OutgoingLog::begun(incarnation) };
+                logs.outgoing.get_or_insert(log);
             }),
             Kept::Held { peer, number, held } => self.change(peer, |logs| {
                 if let Some(log) = &mut logs.outgoing {
@@ -143,15 +145,22 @@ impl Logs {
     }
 }
 
+impl OutgoingLog {
+    fn begun(incarnation: u64) -> Self {
+        Self { incarnation, base: 0, next_number: 0, unsent: None, held: BTreeMap::new() }
+    }
+}
+
 impl PeerLogs {
     fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::LogBegun { incarnation, base, .. } => match &mut self.outgoing {
-                Some(log) => (log.incarnation, log.base) = (incarnation, base),
+                Some(log) => {
+                    (log.incarnation, log.base, log.unsent) = (incarnation, base, None);
+                }
                 None => {
-                    let held = BTreeMap::new();
-                    self.outgoing =
-                        Some(OutgoingLog { incarnation, base, next_number: base, held });
+                    let log = OutgoingLog::begun(incarnation);
+                    self.outgoing = Some(OutgoingLog { base, next_number: base, ..log });
                 }
             },
             Entry::Queued { number, id, queued_s, expires_s, bytes, .. } => {
@@ -186,6 +195,11 @@ impl PeerLogs {
                 let log = self.incoming(incarnation, 0);
                 if sequence >= log.next {
                     log.ahead.insert(sequence, refused);
+                }
+            }
+            Entry::Unsent { from, .. } => {
+                if let Some(log) = &mut self.outgoing {
+                    log.unsent = from;
                 }
             }
             // Those change which logs there are.

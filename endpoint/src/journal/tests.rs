@@ -78,6 +78,8 @@ fn batches() -> Vec<Vec<Entry>> {
         vec![queued(1, 1, 700), taken, ahead(6, None)],
         vec![ended(1, 0), ahead(8, Some(258))],
         vec![begun(2), queued(2, 0, 0), Entry::Forgotten { peer: peer(1) }],
+        vec![Entry::Unsent { peer: peer(2), from: Some(1) }],
+        vec![Entry::Unsent { peer: peer(2), from: None }],
     ]
 }
 
@@ -179,6 +181,8 @@ fn entries_are_encoded_as_they_always_were() {
             n(1) + &n(2) + "010300",
         ),
         ("06", Stored::Fact(Entry::Forgotten { peer }), String::new()),
+        ("08", Stored::Fact(Entry::Unsent { peer, from: None }), "00".into()),
+        ("08", Stored::Fact(Entry::Unsent { peer, from: Some(1) }), "01".to_owned() + &n(1)),
         (
             "07",
             Stored::Fact(Entry::Renamed { peer, to: DeviceId::new([0xdd; 32]) }),
@@ -203,7 +207,7 @@ fn entries_are_encoded_as_they_always_were() {
             assert_eq!(decode(&mut &bytes[..cut]), Err(DecodeError::Malformed), "{tag}, {cut}");
         }
     }
-    for unknown in [0, 8, 15, 19, 255] {
+    for unknown in [0, 9, 15, 19, 255] {
         assert_eq!(decode(&mut &[unknown; 99][..]), Err(DecodeError::Unknown(unknown)));
     }
     // An option that is neither there nor not, a hint that is none, a length beyond the end.

@@ -58,6 +58,11 @@ impl Receivers {
         number
     }
 
+    /// Forgets all sessions: the one that is installed next has nothing to do with them.
+    pub fn forget(&mut self) {
+        *self = Self { installed: self.installed, ..Self::default() };
+    }
+
     /// Opens a body in place with whichever session it belongs to.
     ///
     /// # Errors

@@ -204,6 +204,11 @@ impl Channel {
         let keys = established.session_keys();
         let session = Session::new(&keys, self.salt, self.age_ns(moment.now), random);
         let renew_at_ns = session.renew_at_ns();
+        if carriage == Carriage::Outer {
+            // Both ends begin anew. What still comes in an older session, late or held back by the relay, would be taken
+            // for what the peer says now; and a peer that goes on there has not made this one.
+            self.receivers.forget();
+        }
         let number = self.receivers.install(session.receiver);
         let sending = Sending {
             sender: session.sender,

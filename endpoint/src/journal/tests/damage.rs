@@ -263,10 +263,10 @@ fn entries_of_a_newer_version_ask_for_an_upgrade() {
     let whole = fs::read(&path).expect("read");
     let mut known = Vec::new();
     begun(9).write(&mut known);
-    for plaintext in [vec![8], vec![255; 50], [known.as_slice(), &[0x20, 1, 2]].concat()] {
+    for plaintext in [vec![9], vec![255; 50], [known.as_slice(), &[0x20, 1, 2]].concat()] {
         let error = refused(&path, &with_record(&whole, &plaintext));
         let newer =
-            matches!(error, JournalError::Newer { what: NewerPart::Entry(8 | 0x20 | 0xff), .. });
+            matches!(error, JournalError::Newer { what: NewerPart::Entry(9 | 0x20 | 0xff), .. });
         assert!(newer, "{error:?}");
         assert!(error.to_string().ends_with("; upgrade"), "{error}");
     }

@@ -44,7 +44,9 @@ fn entry() -> impl Strategy<Value = Entry> {
             }
         ),
         1 => whose.clone().prop_map(|peer| Entry::Forgotten { peer }),
-        1 => (whose.clone(), whose).prop_map(|(peer, to)| Entry::Renamed { peer, to }),
+        1 => (whose.clone(), whose.clone()).prop_map(|(peer, to)| Entry::Renamed { peer, to }),
+        1 => (whose, proptest::option::of(0_u64..30))
+            .prop_map(|(peer, from)| Entry::Unsent { peer, from }),
     ]
 }
 

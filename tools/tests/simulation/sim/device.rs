@@ -387,6 +387,7 @@ fn is_believed_early(entry: &Entry, fault: Fault) -> bool {
         Entry::Ended { .. } => fault == Fault::EndToldBeforeStored,
         Entry::LogBegun { .. }
         | Entry::Ahead { .. }
+        | Entry::Unsent { .. }
         | Entry::Forgotten { .. }
         | Entry::Renamed { .. } => false,
     }
@@ -455,6 +456,7 @@ impl Device {
                 Entry::LogBegun { .. }
                 | Entry::Taken { .. }
                 | Entry::Ahead { .. }
+                | Entry::Unsent { .. }
                 | Entry::Forgotten { .. }
                 | Entry::Renamed { .. } => false,
             };
