@@ -59,14 +59,12 @@ pub(crate) struct Sent {
     refused: Option<u16>,
     /// One of both was set back after it was given.
     is_relaxed: bool,
-    /// Its sender was set back, and died before its peers could tell it.
-    is_hidden: bool,
 }
 
 impl Sent {
     /// The application never had it. One that refused it before its sender was set back has passed it all the same.
     const fn is_untaken(&self) -> bool {
-        self.taken == 0 && !(self.is_relaxed && self.refused.is_some()) && !self.is_hidden
+        self.taken == 0 && !(self.is_relaxed && self.refused.is_some())
     }
 }
 
@@ -108,7 +106,6 @@ impl Ledger {
             taken: 0,
             refused: None,
             is_relaxed: false,
-            is_hidden: false,
         });
     }
 
@@ -189,15 +186,6 @@ impl Ledger {
             }
         }
         self.numbers.retain(|(from, to, number), _| *from != device || *number < next_number(*to));
-    }
-
-    /// A process died. One that was set back forgets with it what it was given since and has not sent: its next process
-    /// takes these for sent, and cannot tell that its peers know others under their numbers.
-    pub(crate) fn killed(&mut self, device: usize) {
-        if self.is_set_back(device) {
-            let of_it = self.sent.iter_mut().filter(|sent| sent.from == device);
-            of_it.for_each(|sent| sent.is_hidden = true);
-        }
     }
 
     /// The library hands a message to the application of `to`.

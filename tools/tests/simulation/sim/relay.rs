@@ -54,6 +54,8 @@ pub(crate) struct Link {
     /// The device does not read.
     pub(crate) is_stopped: bool,
     is_welcomed: bool,
+    /// WELCOME has left.
+    knows: bool,
     pub(crate) binding: [u8; 32],
     challenge: Vec<u8>,
     counters: LaneCounters,
@@ -136,6 +138,7 @@ impl World {
             is_lossy: false,
             is_stopped: false,
             is_welcomed: false,
+            knows: false,
             binding,
             challenge: challenge.encode(),
             counters: LaneCounters::default(),
@@ -436,7 +439,9 @@ impl World {
                 self.put_out(link, cell, charged);
             }
         }
-        if self.links[link].output.is_empty() && self.links[link].close_after_flush {
+        let to = &mut self.links[link];
+        to.knows |= to.is_welcomed && to.output.is_empty();
+        if to.output.is_empty() && to.close_after_flush {
             self.end(link);
         }
         self.schedule_drain(link);
@@ -454,10 +459,10 @@ impl World {
         self.schedule(at, Event::Down(link, cell));
     }
 
-    /// The welcomed connection of a device, if it has one.
+    /// The connection of a device that knows that it is welcome, if there is one.
     pub(crate) fn link_of(&self, device: usize) -> Option<LinkId> {
         let is_there = |link: &Link| {
-            let is_up = link.is_open && link.is_welcomed && !link.is_silent;
+            let is_up = link.is_open && link.knows && !link.is_silent;
             link.device == device && is_up && matches!(link.relay, RelayEnd::Open(_))
         };
         self.links.iter().rposition(is_there)

@@ -23,14 +23,17 @@ pub(crate) struct Transfer {
 #[derive(Clone, Default)]
 pub(crate) struct Receiving {
     have: usize,
-    /// Names the stream that is awaited.
+    /// Names the stream that is awaited, or was last.
     nonce: u64,
+    /// That one is over: a sender that was set back may hear the question again, and answer it a second time.
+    is_over: bool,
     asks: bool,
     pub(crate) is_done: bool,
 }
 
 impl Receiving {
     pub(crate) fn started_again(&mut self) {
+        self.is_over = true;
         self.asks |= !self.is_done;
     }
 }
@@ -166,7 +169,7 @@ impl World {
         if self.push(number, from, purpose, b"ask", None) {
             let length = self.transfers[transfer].content.len();
             let receiving = self.devices[number].app.receiving.entry(transfer).or_default();
-            (receiving.asks, receiving.nonce) = (false, nonce);
+            (receiving.asks, receiving.nonce, receiving.is_over) = (false, nonce, false);
             receiving.is_done = receiving.have == length;
         }
     }
@@ -291,7 +294,7 @@ impl World {
         };
         let device = &mut self.devices[number];
         let receiving = device.app.receiving.entry(transfer).or_default();
-        if receiving.nonce != nonce {
+        if receiving.nonce != nonce || receiving.is_over {
             return Ok(false);
         }
         let from = offset as usize + incoming.at as usize;
@@ -321,9 +324,10 @@ impl World {
         let (transfer, nonce, _) = fields(&incoming.header);
         let Some(of) = self.transfers.get(transfer) else { return Ok(()) };
         let receiving = self.devices[number].app.receiving.entry(transfer).or_default();
-        if receiving.nonce != nonce {
+        if receiving.nonce != nonce || receiving.is_over {
             return Ok(());
         }
+        receiving.is_over = true;
         if !is_end {
             receiving.asks = true;
         } else if receiving.have == of.content.len() {

@@ -21,8 +21,8 @@ use super::store::Store;
 use super::transfer::Transfer;
 use super::{Summary, Violation};
 
-/// Everything has ended: so long nothing more may happen.
-const QUIET_NANOS: u64 = 30 * SECOND;
+/// Everything has ended: so long nothing more may happen. Who was not answered asks again within a minute.
+const QUIET_NANOS: u64 = 150 * SECOND;
 const RETRY_NANOS: u64 = SECOND;
 /// Engines are audited after every so many events.
 const AUDIT_EVERY: u64 = 64;
@@ -326,7 +326,6 @@ impl World {
         }
         let (disk, ids) = (&self.devices[number].disk, &self.ids);
         let lost = self.ledger.died(number, |to| next_number(disk, &ids[to]))?;
-        self.ledger.killed(number);
         for purpose in lost {
             self.give_again(number, purpose);
         }
