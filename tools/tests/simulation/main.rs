@@ -7,6 +7,11 @@ mod sim;
 use sim::{Fault, Summary};
 
 const SEEDS: u64 = 200;
+/// Seeds beyond those that failed once.
+const FAILED_ONCE: [u64; 22] = [
+    456, 632, 786, 1433, 2106, 2719, 2875, 3022, 3311, 3560, 3587, 3602, 3788, 3982, 4137, 4840,
+    5172, 5226, 7569, 7697, 8424, 9873,
+];
 
 #[test]
 fn the_default_seeds_pass() {
@@ -29,6 +34,13 @@ fn the_default_seeds_pass() {
         ("set back", total.set_backs),
     ] {
         assert!(count > 0, "{count} {name}: the simulation does not get there");
+    }
+}
+
+#[test]
+fn seeds_that_failed_once_pass() {
+    for seed in FAILED_ONCE {
+        assert_eq!(sim::play_seed(seed, Fault::None).err(), None, "seed {seed}");
     }
 }
 
