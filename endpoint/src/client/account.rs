@@ -220,9 +220,12 @@ impl Client {
         if !unheard.is_empty() && !leave_behind {
             return Ok(Rotated::Waiting { unheard });
         }
+        self.shared.state.lock().keeps_keystore = true;
         self.clone().close().await;
         let mut state = self.shared.state.lock();
-        state.keystore.switch_rotation()?;
+        let switched = state.keystore.switch_rotation();
+        state.keystore.release();
+        switched?;
         Ok(Rotated::Done { device: state.keystore.identity().device_id(), left_behind: unheard })
     }
 

@@ -101,8 +101,10 @@ pub(super) struct State {
     pub(super) signals: Signals,
     /// Why there will be no connection any more.
     pub(super) ended: Option<Ending>,
-    /// The keystore is let go of.
+    /// The keystore is let go of, or would be.
     pub(super) released: bool,
+    /// Whoever closes the client has still something to write.
+    pub(super) keeps_keystore: bool,
     /// Whose account this device is about to join, and which one it has consented to.
     pub(super) joining: Option<(DeviceId, Option<AccountLogId>)>,
     /// Devices removed from the account, at most as many as it had, that have not been told.
@@ -176,6 +178,7 @@ impl State {
             signals: Signals::default(),
             ended: None,
             released: false,
+            keeps_keystore: false,
             joining: None,
             dismissed: Vec::new(),
             account_changed: false,
@@ -349,7 +352,9 @@ impl State {
 
     /// Lets go of the keystore: nothing will be written any more.
     pub(super) fn release(&mut self) {
-        self.keystore.release();
+        if !self.keeps_keystore {
+            self.keystore.release();
+        }
         self.released = true;
         self.signals.messages = true;
     }

@@ -255,6 +255,10 @@ impl Talker {
             self.close(number);
             return Ok(());
         }
+        if value["left"].is_u64() {
+            // It ends, and its outbox is looked at in the end.
+            return Ok(());
+        }
         ensure!(value["message"].is_string(), "{}: says {line:?}", self.name);
         Ok(())
     }
