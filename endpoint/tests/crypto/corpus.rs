@@ -312,3 +312,10 @@ fn handshake_states() {
     let seeds = table.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
     replay("handshake-states", fuzzing::handshake_states, &seeds);
 }
+
+/// Grown by a fuzzer; the layouts have tests of their own.
+#[test]
+fn preamble_and_transfer() {
+    replay("preamble", fuzzing::preamble, &[]);
+    replay("transfer", fuzzing::transfer, &[]);
+}
