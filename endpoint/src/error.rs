@@ -116,6 +116,13 @@ pub enum Error {
          a new one, and if this happens again, pair by link"
     )]
     CodeDestroyed,
+    /// The other end fell silent when it was its turn to prove that it knows the spoken code. It may have been cut off,
+    /// or have guessed wrong.
+    #[error(
+        "the other device fell silent before it had proved that it knows this code. The code is void now: make a new \
+         one, and if this happens again, pair by link"
+    )]
+    CodeSpent,
     /// A pairing did not go on.
     #[error(transparent)]
     Pair(#[from] PairError),
@@ -207,6 +214,7 @@ impl Error {
             | Self::Spoken(_)
             | Self::CodeUsed
             | Self::CodeDestroyed
+            | Self::CodeSpent
             | Self::Pair(_)
             | Self::OtherRelay(_)
             | Self::OtherDevice { .. }

@@ -10,12 +10,11 @@ use hushwire_wire::code::{CodeError, PairCode, RelayAddress, Trust};
 use hushwire_wire::control::Request;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::PAIR_TTL_S_MAX;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Client;
 use super::clock::moment;
-use super::limits::{PAIRING_QUEUE_MAX, PAIRING_RESEND_MS, PAIRING_TRIES_MAX, PAIRINGS_MAX};
+use super::limits::{PAIRING_RESEND_MS, PAIRING_TRIES_MAX};
 use crate::error::Error;
 use crate::keystore::{Relay, RelayTrust};
 use crate::link::Answer;
@@ -25,7 +24,7 @@ use crate::pairing::{
 use crate::suite::handshake::Refused;
 use crate::suite::limits::HANDSHAKE_MS_MAX;
 use crate::suite::random::OsRandom;
-use partner::{Partner, Registered, Route};
+use partner::{Meeting, Partner};
 pub use pending::PendingPair;
 pub(super) use pending::kept;
 pub use spoken::SpokenOffer;
@@ -55,9 +54,8 @@ impl Default for PairingOptions {
 pub struct PairingOffer<C: Carrier> {
     client: Client,
     offer: Box<Offer<C>>,
-    joined: mpsc::Receiver<DeviceId>,
+    meeting: Meeting,
     ends: Instant,
-    _registered: Registered,
 }
 
 impl<C: Carrier> PairingOffer<C> {
@@ -78,14 +76,10 @@ impl<C: Carrier> PairingOffer<C> {
     /// # Errors
     /// [`Error::PairingExpired`] where none did in time; [`Error::Pair`] where the code was tried too often.
     pub async fn wait(mut self) -> Result<PendingPair<C>, Error> {
-        let joined = tokio::time::timeout_at(self.ends, self.joined.recv()).await;
-        let device = joined.ok().flatten().ok_or(Error::PairingExpired)?;
-        let mut partner = Partner::new(&self.client.shared, device)?;
-        let client = &self.client;
-        client
-            .answer_handshake(*self.offer, &mut partner, &[], self.ends)
-            .await
-            .map(|unconfirmed| PendingPair::new(client.clone(), unconfirmed, partner, Vec::new()))
+        let mut partner = self.meeting.partner(self.ends).await?;
+        let client = self.client;
+        let unconfirmed = client.answer_handshake(*self.offer, &mut partner, self.ends).await?;
+        Ok(PendingPair::new(client, unconfirmed, partner))
     }
 }
 
@@ -99,26 +93,22 @@ impl Client {
         &self,
         options: PairingOptions,
     ) -> Result<PairingOffer<C>, Error> {
-        let (sender, joined) = mpsc::channel(PAIRING_QUEUE_MAX);
-        let (offer, tag) = {
+        let (offer, tag, met) = {
             let mut state = self.shared.state.lock();
             let relay = state.keystore.relay().ok_or(Error::NotEnrolled)?;
             let relay = address(relay)?;
             let identity = state.keystore.identity();
             let offer = Offer::<C>::new(identity, relay, options.terms, &mut OsRandom);
             let tag = *offer.tag().as_bytes();
-            if state.rendezvous.len() >= PAIRINGS_MAX {
-                return Err(Error::Disconnected);
-            }
-            state.rendezvous.insert(tag, sender);
-            (Box::new(offer), tag)
+            let met = state.meetings.open(tag).ok_or(Error::Disconnected)?;
+            (Box::new(offer), tag, met)
         };
-        let registered = Registered { shared: self.shared.clone(), route: Route::Rendezvous(tag) };
+        let meeting = Meeting::new(self.shared.clone(), tag, met);
         let ttl_s =
             u32::try_from(options.ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, PAIR_TTL_S_MAX);
         self.request(Request::PairOpen { tag, ttl_s }).await?;
         let ends = Instant::now() + Duration::from_secs(u64::from(ttl_s));
-        Ok(PairingOffer { client: self.clone(), offer, joined, ends, _registered: registered })
+        Ok(PairingOffer { client: self.clone(), offer, meeting, ends })
     }
 
     /// Uses a code that another device has made: its link, or what a camera read.
@@ -137,7 +127,7 @@ impl Client {
             }
         }
         let (state, hs1) = self.begin::<C>(&code)?;
-        let partner = Partner::new(&self.shared, code.device)?;
+        let mut partner = Partner::new(&self.shared, code.device)?;
         let tag = *Join::tag(&code).as_bytes();
         match self.request(Request::PairJoin { tag }).await? {
             Answer::Met { device } if device == code.device => {}
@@ -148,48 +138,42 @@ impl Client {
                 return Err(Error::NoAnswer);
             }
         }
-        partner.send(&hs1);
+        partner.say(&hs1, PAIRING_TRIES_MAX - 1);
         let end = Instant::now() + PATIENCE;
-        self.end_handshake(state, &hs1, partner, end).await
+        self.end_handshake(state, partner, end).await
     }
 
     /// The joining end, once HS1 is on its way.
     async fn end_handshake<M: Medium>(
         &self,
         mut state: AwaitAnswer<M>,
-        hs1: &[u8],
         mut partner: Partner,
         end: Instant,
     ) -> Result<PendingPair<M>, Error> {
-        let mut tries = PAIRING_TRIES_MAX - 1;
         loop {
-            let body = partner.body(hs1, tries, end).await;
-            let mut body = body.ok_or(Error::PairingExpired)?;
-            tries = 0;
+            let mut body = partner.body(end).await.ok_or(Error::PairingExpired)?;
             let answered = {
                 let shared = self.shared.state.lock();
                 state.on_hs2(shared.keystore.identity(), &mut body, &mut OsRandom)
             };
             match answered {
                 Ok((unconfirmed, hs3)) => {
-                    partner.send(&hs3);
-                    return Ok(PendingPair::new(self.clone(), unconfirmed, partner, hs3));
+                    partner.say(&hs3, 0);
+                    return Ok(PendingPair::new(self.clone(), unconfirmed, partner));
                 }
                 Err(Refused { state: same, .. }) => state = *same,
             }
         }
     }
 
-    /// The offering end: answers HS1 until HS3 has come. `before` is what this end sent last, should it not have
-    /// arrived.
+    /// The offering end: answers HS1 until HS3 has come.
     async fn answer_handshake<M: Medium>(
         &self,
         mut offer: Offer<M>,
         partner: &mut Partner,
-        before: &[u8],
         ends: Instant,
     ) -> Result<Unconfirmed<M>, Error> {
-        let mut body = partner.body(before, 1, ends).await.ok_or(Error::PairingExpired)?;
+        let mut body = partner.body(ends).await.ok_or(Error::PairingExpired)?;
         loop {
             let (mut state, hs2) = match self.answer(offer, partner.device(), &mut body) {
                 Ok(answered) => answered,
@@ -198,15 +182,18 @@ impl Client {
                 }
                 Err(Refused { state, .. }) => {
                     offer = *state;
-                    body = partner.body(before, 1, ends).await.ok_or(Error::PairingExpired)?;
+                    body = partner.body(ends).await.ok_or(Error::PairingExpired)?;
                     continue;
                 }
             };
-            partner.send(&hs2);
+            partner.say(&hs2, 1);
             loop {
-                body = partner.body(&hs2, 1, ends).await.ok_or(Error::PairingExpired)?;
+                body = partner.body(ends).await.ok_or(Error::PairingExpired)?;
                 match state.on_hs3(&mut body.clone()) {
-                    Ok(unconfirmed) => return Ok(unconfirmed),
+                    Ok(unconfirmed) => {
+                        partner.answered();
+                        return Ok(unconfirmed);
+                    }
                     Err(Refused { state: same, error }) if error.began_again() => {
                         offer = AwaitReveal::restart(*same);
                         break;

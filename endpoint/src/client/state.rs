@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod hearing;
+mod meetings;
 mod moving;
 mod routing;
 mod turning;
@@ -14,11 +15,11 @@ use std::time::Instant;
 use hushwire_wire::cell::Class;
 use hushwire_wire::control::{Request, RequestId};
 use hushwire_wire::id::DeviceId;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use super::clock::moment;
 use super::event::Event;
-use super::limits::{EVENTS_MAX, OUT_BYTES_MAX, PAIRING_QUEUE_MAX};
+use super::limits::{EVENTS_MAX, OUT_BYTES_MAX};
 use super::trace;
 use crate::account::AccountLogId;
 use crate::conversation::{Conversation, Moment, PeerKeys, StreamId};
@@ -32,14 +33,8 @@ use crate::suite::random::OsRandom;
 
 use deliveries::Waiters;
 pub(super) use deliveries::{Batch, Pushed, Storage};
+pub(super) use meetings::{Meetings, Met, PairingInput};
 pub(super) use routing::Incoming;
-
-/// What concerns a pairing in progress.
-#[derive(Debug)]
-pub(super) enum PairingInput {
-    Body(Vec<u8>),
-    Undeliverable,
-}
 
 /// One peer.
 #[derive(Debug)]
@@ -90,10 +85,7 @@ pub(super) struct State {
     epochs: u64,
     pub(super) streams: HashMap<(DeviceId, StreamId), StreamWakers>,
     answers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-    /// Rendezvous of this device, and devices it is pairing with.
-    pub(super) rendezvous: HashMap<[u8; 16], mpsc::Sender<DeviceId>>,
-    pub(super) partners: HashMap<DeviceId, mpsc::Sender<PairingInput>>,
-    pairing_out: VecDeque<(DeviceId, Vec<u8>)>,
+    pub(super) meetings: Meetings,
     wishes: wishes::Wishes,
     pub(super) events: broadcast::Sender<Event>,
     /// To be woken once the lock is released.
@@ -169,9 +161,7 @@ impl State {
             epochs: 0,
             streams: HashMap::new(),
             answers: BTreeMap::new(),
-            rendezvous: HashMap::new(),
-            partners: HashMap::new(),
-            pairing_out: VecDeque::new(),
+            meetings: Meetings::default(),
             wishes: wishes::Wishes::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             wakers: Vec::new(),
@@ -300,15 +290,6 @@ impl State {
         Some(receiver)
     }
 
-    /// Sends a body of a pairing. `false` where too many wait.
-    pub(super) fn send_pairing(&mut self, peer: DeviceId, body: Vec<u8>) -> bool {
-        let fits = self.pairing_out.len() < PAIRING_QUEUE_MAX;
-        if fits {
-            self.pairing_out.push_back((peer, body));
-        }
-        fits
-    }
-
     // The connection.
 
     pub(super) fn connected(&mut self, link: Link, moment: Moment) {
@@ -324,7 +305,7 @@ impl State {
     pub(super) fn disconnected(&mut self) {
         self.link = None;
         self.answers.clear();
-        self.pairing_out.clear();
+        self.meetings.disconnected();
         self.wishes_disconnected();
         for peer in self.peers.values_mut() {
             peer.conversation.handle_disconnected();
@@ -338,8 +319,7 @@ impl State {
     pub(super) fn end(&mut self, ending: Ending) {
         trace::ended(&ending);
         self.fail_waiters(None, || ending.error());
-        self.rendezvous.clear();
-        self.partners.clear();
+        self.meetings.end();
         self.wakers.extend(self.routing.wakers());
         self.wishes_disconnected();
         for wakers in self.streams.values_mut() {

@@ -10,6 +10,7 @@
 //! | `replay` | cells of an earlier session |
 //! | `receipts` | nothing is reported as delivered that was not taken |
 //! | `pairing` | a man in the middle, with a link it has seen and without |
+//! | `spoken` | a man in the middle of a pairing by a spoken code |
 //! | `opening` | CHALLENGE and WELCOME as they should not be |
 //! | `control` | control cells as they should not be, farewells, answers |
 
@@ -22,3 +23,4 @@ mod people;
 mod receipts;
 mod relay;
 mod replay;
+mod spoken;

@@ -18,19 +18,19 @@ use crate::relay::HostileRelay;
 
 const NOW_NS: u64 = 1_900_000_000_000_000_000;
 
-fn options(ttl_s: u64) -> PairingOptions {
+pub(crate) fn options(ttl_s: u64) -> PairingOptions {
     PairingOptions { ttl: Duration::from_secs(ttl_s), ..PairingOptions::default() }
 }
 
 /// The relay's own device, and what is sent to it.
-struct Mallory {
-    identity: Identity,
+pub(crate) struct Mallory {
+    pub(crate) identity: Identity,
     letters: mpsc::UnboundedReceiver<(DeviceId, Vec<u8>)>,
 }
 
 impl Mallory {
     /// Every routed cell goes to Mallory from now on, whomever it was for.
-    async fn moves_in(relay: &HostileRelay) -> Self {
+    pub(crate) async fn moves_in(relay: &HostileRelay) -> Self {
         let (sender, letters) = mpsc::unbounded_channel();
         relay
             .rules(move |cell| {
@@ -41,11 +41,11 @@ impl Mallory {
         Self { identity: Identity::generate(&mut OsRandom), letters }
     }
 
-    fn device(&self) -> DeviceId {
+    pub(crate) fn device(&self) -> DeviceId {
         self.identity.device_id()
     }
 
-    async fn letter_from(&mut self, device: DeviceId) -> Vec<u8> {
+    pub(crate) async fn letter_from(&mut self, device: DeviceId) -> Vec<u8> {
         in_time(async {
             loop {
                 let (from, body) = self.letters.recv().await.expect("the relay runs");
@@ -93,7 +93,7 @@ impl Mallory {
 }
 
 /// Who is told whom they have met, whatever they asked for.
-async fn introduces(
+pub(crate) async fn introduces(
     relay: &HostileRelay,
     opener: DeviceId,
     to_opener: DeviceId,
@@ -111,14 +111,7 @@ async fn introduces(
         .await;
 }
 
-/// The client has heard what the relay has said so far, and whoever waits for it has been asked.
-async fn heard(client: &Client) {
-    for _ in 0..2 {
-        in_time(client.relay_clock()).await.expect("connected");
-    }
-}
-
-async fn two(relay: &HostileRelay, homes: &Homes) -> (Client, Client) {
+pub(crate) async fn two(relay: &HostileRelay, homes: &Homes) -> (Client, Client) {
     (homes.client("alice", relay).await, homes.client("bob", relay).await)
 }
 
@@ -157,7 +150,6 @@ async fn with_a_link_it_has_not_seen_it_can_answer_neither() {
             Join::start::<Link>(&guess, &mallory.identity, &terms, NOW_NS, &mut OsRandom)
                 .expect("not its own");
         let hs1 = mallory.letter_from(bob_id).await;
-        heard(&alice).await;
         for _ in 0..3 {
             relay.forge(mallory.device(), alice_id, 0, &forged);
             // Bob's own words, under Mallory's name and under Alice's.
@@ -192,7 +184,6 @@ async fn with_a_link_it_has_exchanged_both_people_see_other_digits() {
         // Alice's rendezvous has another tag than the one that Bob has joined.
         let tag = *Join::tag(&seen).as_bytes();
         relay.say(alice.device(), &Control::Paired { id: None, tag, device: name });
-        heard(&alice).await;
         let at_alice = mallory.joins(&relay, &seen, name).await;
         (at_alice, at_bob)
     };
@@ -222,7 +213,6 @@ async fn with_a_link_it_has_seen_it_cannot_be_the_device_that_the_link_names() {
         // To Alice it joins under its own name, and Alice's screen shows digits that nobody else's does. What Bob
         // says to Alice goes nowhere, and what Alice answers to Mallory is no answer to Bob.
         let _hs1 = mallory.letter_from(bob_id).await;
-        heard(&alice).await;
         let terms = Terms::default();
         let (state, hs1) =
             Join::start::<Link>(&seen, &mallory.identity, &terms, NOW_NS, &mut OsRandom)
@@ -253,7 +243,6 @@ async fn an_offer_shows_its_digits_three_times_and_no_more() {
     let (alice_id, name) = (alice.device(), mallory.device());
     let tag = *Join::tag(&seen).as_bytes();
     relay.say(alice_id, &Control::Paired { id: None, tag, device: name });
-    heard(&alice).await;
     let attack = async {
         let mut digits = Vec::new();
         for attempt in 0..4 {

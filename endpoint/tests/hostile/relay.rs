@@ -42,6 +42,8 @@ pub(crate) enum Fate {
     From(DeviceId),
     /// To somebody else.
     To(DeviceId),
+    /// As if from somebody else, and to somebody else.
+    Renamed { from: DeviceId, to: DeviceId },
     /// Its sender hears that it was not delivered.
     Deny(Undelivered),
     /// Both ends lose their connections.
@@ -274,6 +276,9 @@ impl Hub {
             }
             Fate::From(from) => self.become_of(Passing { from, ..passing }, Fate::Deliver),
             Fate::To(to) => self.become_of(Passing { to, ..passing }, Fate::Deliver),
+            Fate::Renamed { from, to } => {
+                self.become_of(Passing { from, to, ..passing }, Fate::Deliver);
+            }
             Fate::Deny(reason) => {
                 let head = passing.cell.first_chunk::<HEADER_LEN>().expect("a whole cell");
                 let header = Header::decode(head).expect("the client's own");

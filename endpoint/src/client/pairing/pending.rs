@@ -2,10 +2,9 @@
 
 use hushwire_wire::id::DeviceId;
 
-use super::SOON;
 use super::partner::Partner;
+use super::{PAIRING_TRIES_MAX, SOON};
 use crate::client::Client;
-use crate::client::state::PairingInput;
 use crate::error::Error;
 use crate::keystore::Peer;
 use crate::pairing::{Carrier, Fingerprint, Medium, Paired, Qr, Sas, Unconfirmed};
@@ -17,8 +16,6 @@ pub struct PendingPair<M: Medium> {
     client: Client,
     unconfirmed: Unconfirmed<M>,
     partner: Partner,
-    /// The joining device's last message, should the other say that it did not arrive.
-    last: Vec<u8>,
 }
 
 /// Which way a pairing lets cells go.
@@ -29,14 +26,9 @@ enum Direction {
 }
 
 impl<M: Medium> PendingPair<M> {
-    pub(super) fn new(
-        client: Client,
-        unconfirmed: Unconfirmed<M>,
-        partner: Partner,
-        last: Vec<u8>,
-    ) -> Self {
+    pub(super) fn new(client: Client, unconfirmed: Unconfirmed<M>, partner: Partner) -> Self {
         tracing::debug!(peer = ?unconfirmed.peer(), "a pairing waits to be confirmed");
-        Self { client, unconfirmed, partner, last }
+        Self { client, unconfirmed, partner }
     }
 
     /// The other device.
@@ -121,8 +113,10 @@ impl<M: Medium> PendingPair<M> {
 
     /// HS3 has no answer within the pairing; what the relay reports back by now is sent again.
     async fn settle(&mut self) {
-        while let Ok(PairingInput::Undeliverable) = self.partner.inputs.try_recv() {
-            self.partner.send(&self.last);
+        for _ in 1..PAIRING_TRIES_MAX {
+            if !self.partner.was_undeliverable() || !self.partner.say_again() {
+                return;
+            }
             tokio::time::sleep(SOON).await;
         }
     }

@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use hushwire_wire::control::{ErrorCode, Request};
-use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::PAIR_TTL_S_MAX;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::partner::{Partner, Registered, Route};
+use super::partner::{Meeting, Partner};
 use super::{PATIENCE, PairingOptions, PendingPair};
 use crate::client::Client;
 use crate::client::clock::moment;
-use crate::client::limits::{
-    NAMEPLATES_TRIED_MAX, PAIRING_QUEUE_MAX, PAIRING_TRIES_MAX, PAIRINGS_MAX,
-};
+use crate::client::limits::{NAMEPLATES_TRIED_MAX, PAIRING_TRIES_MAX};
 use crate::error::Error;
 use crate::link::Answer;
 use crate::pairing::spoken::{
@@ -28,9 +24,8 @@ use crate::suite::random::OsRandom;
 pub struct SpokenOffer {
     client: Client,
     offer: spoken::SpokenOffer,
-    joined: mpsc::Receiver<DeviceId>,
+    meeting: Meeting,
     ends: Instant,
-    _registered: Registered,
 }
 
 impl SpokenOffer {
@@ -53,30 +48,28 @@ impl SpokenOffer {
     /// know it: make a new one.
     pub async fn wait(mut self) -> Result<PendingPair<Spoken>, Error> {
         let (client, ends) = (&self.client, self.ends);
-        let joined = tokio::time::timeout_at(ends, self.joined.recv()).await;
-        let device = joined.ok().flatten().ok_or(Error::PairingExpired)?;
-        let mut partner = Partner::new(&client.shared, device)?;
+        let mut partner = self.meeting.partner(ends).await?;
         let s1 = loop {
-            let body = partner.body(&[], 0, ends).await.ok_or(Error::PairingExpired)?;
+            let body = partner.body(ends).await.ok_or(Error::PairingExpired)?;
             if let Ok(s1) = S1::parse(&body) {
                 break s1;
             }
         };
         let burnt = client.burn(self.offer.code())?;
         let (mut state, s2) = self.offer.answer(s1, &burnt, &mut OsRandom);
-        partner.send(&s2);
+        partner.say(&s2, 1);
         let (offer, s4) = loop {
-            let body = partner.body(&s2, 1, ends).await.ok_or(Error::PairingExpired)?;
+            let body = partner.body(ends).await.ok_or(Error::PairingExpired)?;
             if state.is_repeated(&body) {
-                partner.send(&s2);
+                partner.say(&s2, 1);
                 continue;
             }
             match state.on_s3(&body, &mut OsRandom) {
                 Ok(confirmed) => break confirmed,
                 Err(NotConfirmed::Dropped(refused)) => state = *refused.state,
                 Err(NotConfirmed::Destroyed) => {
-                    let error = client.destroyed();
-                    partner.send(&spoken::farewell(&mut OsRandom));
+                    let error = client.counted(Error::CodeDestroyed);
+                    partner.say(&spoken::farewell(&mut OsRandom), 0);
                     // The application may end now; an answer says that the farewell has left. Without one the other end
                     // waits a little.
                     let _answered = client.relay_clock().await;
@@ -84,9 +77,9 @@ impl SpokenOffer {
                 }
             }
         };
-        partner.send(&s4);
-        let unconfirmed = client.answer_handshake(offer, &mut partner, &s4, ends).await?;
-        Ok(PendingPair::new(client.clone(), unconfirmed, partner, Vec::new()))
+        partner.say(&s4, 1);
+        let unconfirmed = client.answer_handshake(offer, &mut partner, ends).await?;
+        Ok(PendingPair::new(client.clone(), unconfirmed, partner))
     }
 }
 
@@ -99,8 +92,7 @@ impl Client {
         let ttl_s =
             u32::try_from(options.ttl.as_secs()).unwrap_or(u32::MAX).clamp(1, PAIR_TTL_S_MAX);
         for conflicts in 0.. {
-            let Some((offer, joined, registered)) = self.draw_code(conflicts, options.terms)?
-            else {
+            let Some((offer, meeting)) = self.draw_code(conflicts, options.terms)? else {
                 continue;
             };
             let tag = *offer.tag().as_bytes();
@@ -108,13 +100,7 @@ impl Client {
                 Ok(_) => {
                     let ends = Instant::now() + Duration::from_secs(u64::from(ttl_s));
                     let client = self.clone();
-                    return Ok(SpokenOffer {
-                        client,
-                        offer,
-                        joined,
-                        ends,
-                        _registered: registered,
-                    });
+                    return Ok(SpokenOffer { client, offer, meeting, ends });
                 }
                 // Somebody else uses the nameplate at present.
                 Err(Error::Refused { code: ErrorCode::Conflict, .. })
@@ -130,34 +116,29 @@ impl Client {
         &self,
         conflicts: u32,
         terms: Terms,
-    ) -> Result<Option<(spoken::SpokenOffer, mpsc::Receiver<DeviceId>, Registered)>, Error> {
-        let (sender, joined) = mpsc::channel(PAIRING_QUEUE_MAX);
+    ) -> Result<Option<(spoken::SpokenOffer, Meeting)>, Error> {
         let offer = spoken::SpokenOffer::new(conflicts, terms, &mut OsRandom);
         let tag = *offer.tag().as_bytes();
-        {
-            let mut state = self.shared.state.lock();
-            if state.keystore.relay().is_none() {
-                return Err(Error::NotEnrolled);
-            }
-            if state.rendezvous.len() >= PAIRINGS_MAX {
-                return Err(Error::Disconnected);
-            }
-            let is_burnt = state.keystore.is_burnt(offer.code(), Self::now_s());
-            if is_burnt || state.rendezvous.contains_key(&tag) {
-                return Ok(None);
-            }
-            state.rendezvous.insert(tag, sender);
+        let mut state = self.shared.state.lock();
+        if state.keystore.relay().is_none() {
+            return Err(Error::NotEnrolled);
         }
-        let registered = Registered { shared: self.shared.clone(), route: Route::Rendezvous(tag) };
-        Ok(Some((offer, joined, registered)))
+        let is_burnt = state.keystore.is_burnt(offer.code(), Self::now_s());
+        if is_burnt || state.meetings.is_open(&tag) {
+            return Ok(None);
+        }
+        let met = state.meetings.open(tag).ok_or(Error::Disconnected)?;
+        drop(state);
+        Ok(Some((offer, Meeting::new(self.shared.clone(), tag, met))))
     }
 
     /// Uses a code that the other person has said. Case does not matter, nor what stands between the words.
     ///
     /// # Errors
     /// [`Error::Spoken`] where the text is no code; [`Error::CodeUsed`] where it was tried here before;
-    /// [`Error::CodeDestroyed`] where the other device does not know it; [`Error::Refused`] where the relay knows no
-    /// such offer (any more); [`Error::PairingExpired`] where the other device is silent.
+    /// [`Error::CodeDestroyed`] where the other device does not know it; [`Error::CodeSpent`] where it does not say;
+    /// [`Error::Refused`] where the relay knows no such offer (any more); [`Error::PairingExpired`] where the other
+    /// device is silent.
     pub async fn join_spoken(&self, code: &str) -> Result<PendingPair<Spoken>, Error> {
         let code = SpokenCode::from_text(code)?;
         let tag = *code.tag().as_bytes();
@@ -166,7 +147,7 @@ impl Client {
             if state.keystore.relay().is_none() {
                 return Err(Error::NotEnrolled);
             }
-            if state.rendezvous.contains_key(&tag) {
+            if state.meetings.is_open(&tag) {
                 return Err(PairError::OwnCode.into());
             }
             if state.keystore.is_burnt(&code, Self::now_s()) {
@@ -185,8 +166,8 @@ impl Client {
             let (identity, terms) = (shared.keystore.identity(), Terms::default());
             agreed.start(device, identity, &terms, moment().unix_ns, &mut OsRandom)?
         };
-        partner.send(&hs1);
-        self.end_handshake(state, &hs1, partner, end).await
+        partner.say(&hs1, PAIRING_TRIES_MAX - 1);
+        self.end_handshake(state, partner, end).await
     }
 
     /// From S1 to S4.
@@ -197,26 +178,28 @@ impl Client {
         partner: &mut Partner,
         end: Instant,
     ) -> Result<spoken::Agreed, Error> {
-        partner.send(s1);
+        partner.say(s1, PAIRING_TRIES_MAX - 1);
         let s2 = loop {
-            let body = partner.body(s1, PAIRING_TRIES_MAX - 1, end).await;
+            let body = partner.body(end).await;
             if let Ok(s2) = S2::parse(&body.ok_or(Error::PairingExpired)?) {
                 break s2;
             }
         };
         let burnt = self.burn(state.code())?;
         let (mut state, s3): (AwaitS4, _) = state.answer(s2, &burnt, &mut OsRandom);
-        partner.send(&s3);
+        partner.say(&s3, 1);
         loop {
-            let body = partner.body(&s3, 1, end).await.ok_or(Error::PairingExpired)?;
+            let Some(body) = partner.body(end).await else {
+                return Err(self.counted(Error::CodeSpent));
+            };
             if state.is_repeated(&body) {
-                partner.send(&s3);
+                partner.say(&s3, 1);
                 continue;
             }
             match state.on_s4(&body) {
                 Ok(agreed) => return Ok(agreed),
                 Err(NotConfirmed::Dropped(refused)) => state = *refused.state,
-                Err(NotConfirmed::Destroyed) => return Err(self.destroyed()),
+                Err(NotConfirmed::Destroyed) => return Err(self.counted(Error::CodeDestroyed)),
             }
         }
     }
@@ -227,11 +210,11 @@ impl Client {
         state.keystore.burn(code, Self::now_s())?.ok_or(Error::CodeUsed)
     }
 
-    /// The other end did not know the code: counts it.
-    fn destroyed(&self) -> Error {
-        tracing::warn!("a spoken code was destroyed: the other device did not know it");
+    /// The other end did not know the code, or does not say so: counts it.
+    fn counted(&self, error: Error) -> Error {
+        tracing::warn!("a spoken code was used up and nobody has proved to know it");
         match self.shared.state.lock().keystore.count_failed_confirmation() {
-            Ok(_) => Error::CodeDestroyed,
+            Ok(_) => error,
             Err(error) => error.into(),
         }
     }

@@ -28,11 +28,7 @@ impl State {
                     let _gone = asker.send(answer);
                 }
             }
-            Input::Joined { tag, device } => {
-                if let Some(offer) = self.rendezvous.get(&tag) {
-                    let _full = offer.try_send(device);
-                }
-            }
+            Input::Joined { tag, device } => self.meetings.joined(&tag, device),
             Input::Undeliverable(undeliverable) => {
                 let peer = undeliverable.peer;
                 match undeliverable.origin {
@@ -42,11 +38,7 @@ impl State {
                             conversation.handle_undeliverable(id, reason, moment, random);
                         });
                     }
-                    Origin::Pairing => {
-                        if let Some(partner) = self.partners.get(&peer) {
-                            let _full = partner.try_send(PairingInput::Undeliverable);
-                        }
-                    }
+                    Origin::Pairing => self.meetings.hear(&peer, || PairingInput::Undeliverable),
                 }
             }
             Input::Goaway(goaway) => return Ok(Some(goaway)),
@@ -55,9 +47,7 @@ impl State {
     }
 
     fn handle_body(&mut self, peer: DeviceId, body: &mut [u8], moment: Moment) {
-        if let Some(partner) = self.partners.get(&peer) {
-            let _full = partner.try_send(PairingInput::Body(body.to_vec()));
-        }
+        self.meetings.hear(&peer, || PairingInput::Body(body.to_vec()));
         let may_begin = self.may_begin_for(peer);
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let identity = self.keystore.identity();

@@ -43,7 +43,7 @@ impl State {
         let Some(link) = &mut self.link else { return Ok(()) };
         while out.len() < room && link.poll_cell(moment.now, &mut self.random, out) {}
         while out.len() < room
-            && let Some((peer, body)) = self.pairing_out.pop_front()
+            && let Some((peer, body)) = self.meetings.next_out()
         {
             let start = out.len();
             out.resize(start + HEADER_LEN, 0);

@@ -185,7 +185,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             code::PERMISSION
         }
         Error::Code(_) | Error::Label(_) | Error::Spoken(_) | Error::TooLarge(_) => code::DATA,
-        Error::CodeUsed | Error::CodeDestroyed => code::PERMISSION,
+        Error::CodeUsed | Error::CodeDestroyed | Error::CodeSpent => code::PERMISSION,
         Error::Superseded
         | Error::Expired { .. }
         | Error::Refused { .. }
