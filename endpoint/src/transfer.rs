@@ -156,6 +156,25 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// What the peer hears: where things are on this machine is not for it.
+    pub(crate) fn for_the_peer(&self) -> String {
+        match self {
+            Self::NotAFile(_) => "what it wanted to send is no regular file".into(),
+            Self::State { .. } => "it cannot keep the state of its transfers".into(),
+            Self::Exists(_) => "a file of this name is there already".into(),
+            Self::Rejected(_)
+            | Self::Unsupported
+            | Self::Source(_)
+            | Self::Changed
+            | Self::Peer(_)
+            | Self::NotResumable
+            | Self::Aborted(_)
+            | Self::SenderAway
+            | Self::Write(_)
+            | Self::Stopped => self.to_string(),
+        }
+    }
+
     /// Whether the same call may succeed later without anybody doing something about it.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -389,6 +389,22 @@ fn our_own_handshake_ends_where_the_peer_speaks_no_common_version() {
 }
 
 #[test]
+fn a_conversation_that_may_not_begin_yet_tries_again_and_not_all_the_time() {
+    let mut fixture = Fixture::new(true);
+    fixture.pushes(b"hello?");
+    for _ in 0..3 {
+        let (ours, moment) = (&fixture.ours, fixture.moment);
+        fixture.conversation.handle_timeout(ours, moment, false, &mut OsRandom);
+        assert!(fixture.sent().is_empty());
+        let next = fixture.conversation.next_timeout(moment).expect("it wants a session");
+        assert!(next > moment.now);
+        fixture.moment.now = next;
+    }
+    fixture.pass(Duration::ZERO);
+    assert_eq!(fixture.answers().pop().expect("HS1").first(), Some(&1));
+}
+
+#[test]
 fn a_recorded_objection_stops_no_later_handshake() {
     let mut fixture = Fixture::new(true);
     fixture.pushes(b"hello?");

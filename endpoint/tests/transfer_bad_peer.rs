@@ -192,6 +192,40 @@ async fn what_is_damaged_is_asked_for_again_and_gets_no_name() {
     assert_eq!(names(&inbox), ["x"]);
 }
 
+/// A pipe keeps only what the receiver does not have on disk yet, so it waits for that word.
+#[tokio::test]
+async fn a_sender_that_begins_anew_hears_what_is_on_disk_of_its_own() {
+    let Place { relay: _relay, bob, mut raw, inbox } = Place::new().await;
+    let offer = offer(9, None, "x");
+    let sending = async {
+        let first = Channel::open(&mut raw, &offer).await;
+        assert_eq!(first.hear(&mut raw).await.0, ACCEPT);
+        let before = message(DATA, &[b"what it has no more"]);
+        raw.write(first.out, &[&number(BEGIN, 0)[..], &before].concat()).await;
+        assert_eq!(first.hear(&mut raw).await, (PROGRESS, 19_u64.to_le_bytes().to_vec()));
+        // The sender is killed, and begins again.
+        raw.conversation.release_writing(first.out, raw::moment());
+        let second = Channel::open(&mut raw, &offer).await;
+        let (kind, accepted) = second.hear(&mut raw).await;
+        assert_eq!((kind, &accepted[..8]), (ACCEPT, &19_u64.to_le_bytes()[..]));
+        let part = [&number(BEGIN, 0)[..], &message(DATA, &[b"hel"])].concat();
+        raw.write(second.out, &part).await;
+        assert_eq!(second.hear(&mut raw).await, (PROGRESS, 3_u64.to_le_bytes().to_vec()));
+        let rest = [&message(DATA, &[b"lo"])[..], &hash(END, 5, HELLO)].concat();
+        raw.write(second.out, &rest).await;
+        let end = loop {
+            let (kind, said) = second.hear(&mut raw).await;
+            if kind != PROGRESS {
+                break (kind, said);
+            }
+        };
+        assert_eq!(end, (DONE, hash(DONE, 5, HELLO)[5..].to_vec()));
+    };
+    let ((), saved) = in_time(async { tokio::join!(sending, save(&bob, &inbox)) }).await;
+    let saved = saved.expect("saved");
+    assert_eq!(std::fs::read(saved.path).expect("there"), b"hello");
+}
+
 #[tokio::test]
 async fn offers_that_are_none_and_too_many_hold_up_nobody() {
     let mut place = Place::new().await;

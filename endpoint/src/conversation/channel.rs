@@ -12,7 +12,7 @@ use hushwire_wire::cell::Class;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
-use super::limits::{HANDSHAKE_RESEND_MS, SESSION_LASTED_MS, STRANGER_MS};
+use super::limits::{HANDSHAKE_RESEND_MS, HANDSHAKE_TURN_MS, SESSION_LASTED_MS, STRANGER_MS};
 use super::{Moment, PeerKeys};
 use crate::identity::Identity;
 use crate::link::Backoff;
@@ -220,7 +220,7 @@ impl Channel {
         self.begin_at = None;
     }
 
-    /// Begins a session where there is none and none is on its way.
+    /// Begins a session where there is none and none is on its way; later, where it may not begin now.
     pub(super) fn demand(
         &mut self,
         identity: &Identity,
@@ -229,8 +229,13 @@ impl Channel {
         random: &mut dyn Random,
     ) {
         let waits = self.begin_at.is_some_and(|at| moment.now < at);
-        if !self.is_up() && !self.is_shaking() && !waits && may_begin {
+        if self.is_up() || self.is_shaking() || waits {
+            return;
+        }
+        if may_begin {
             self.begin(Carriage::Outer, identity, moment, random);
+        } else {
+            self.begin_at = Some(moment.now + Duration::from_millis(HANDSHAKE_TURN_MS));
         }
     }
 

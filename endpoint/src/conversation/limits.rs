@@ -82,6 +82,8 @@ pub const ASKS_UNHEARD_MAX: u32 = 5;
 pub const BUSY_MS: (u64, u64) = (5, 1_000);
 /// A handshake message is sent again after this.
 pub const HANDSHAKE_RESEND_MS: u64 = 1_500;
+/// A conversation that may not begin a handshake yet, because so many others are pending, tries again after this.
+pub const HANDSHAKE_TURN_MS: u64 = 500;
 /// Cells of handshakes that are remembered, to know what UNDELIVERABLE speaks of.
 pub const HANDSHAKE_CELLS_MAX: usize = 8;
 /// Fresh HS1 of one peer that are answered at once, and then one in each such time: each costs three public-key

@@ -23,9 +23,9 @@ pub const SUPERSEDED_MAX: usize = 4_096;
 /// Keys that one peer may have replaced until it is paired anew.
 pub const ROTATIONS_OF_PEER_MAX: usize = 64;
 
-const LOG: &str = "account.log";
-const ROTATION: &str = "rotation.json";
-const SUPERSEDED: &str = ".superseded.json";
+pub(super) const LOG: &str = "account.log";
+pub(super) const ROTATION: &str = "rotation.json";
+pub(super) const SUPERSEDED: &str = ".superseded.json";
 
 /// What a keystore knows beyond the device and its peers.
 #[derive(Debug, Default)]

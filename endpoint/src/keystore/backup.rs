@@ -18,6 +18,8 @@ use hushwire_wire::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::account::{LOG, ROTATION, SUPERSEDED};
+use super::burnt::CODES;
 use super::disk::Disk;
 use super::error::KeystoreError;
 use super::record::{
@@ -25,9 +27,10 @@ use super::record::{
     RelayRecord, decode, encode, encode_with_room,
 };
 use super::sealing::{open, seal};
+use super::unpaired::UNPAIRED;
 use super::{
-    BACKUP, COUNTERS, Cost, Keystore, PEERS, PEERS_MAX, Passphrase, Peer, RELAY, Relay, SUFFIX,
-    peer_path,
+    BACKUP, COUNTERS, Cost, JOURNAL, Keystore, PEERS, PEERS_MAX, Passphrase, Peer, RELAY, Relay,
+    SUFFIX, peer_path,
 };
 use crate::identity::{Identity, WORDS, Words};
 use crate::suite::kdf::{Key, expand, extract};
@@ -269,14 +272,20 @@ pub(super) enum Origin {
 
 impl Origin {
     /// Writes all of it before there is an identity, so that a crash leaves no keystore with half of its peers; and
-    /// removes first what such a crash left, so that it never becomes part of another identity.
+    /// removes first what such a crash left, or an identity that was taken away, so that it never becomes part of another.
     pub(super) fn write(self, disk: &Disk) -> Result<(), KeystoreError> {
-        for name in disk.names(Path::new(PEERS))? {
-            if name.strip_suffix(SUFFIX).is_some_and(|id| id.parse::<DeviceId>().is_ok()) {
-                disk.remove(&Path::new(PEERS).join(name))?;
+        for directory in [PEERS, UNPAIRED].map(Path::new) {
+            if !disk.exists(directory) {
+                continue;
+            }
+            for name in disk.names(directory)? {
+                let id = name.strip_suffix(SUPERSEDED).or_else(|| name.strip_suffix(SUFFIX));
+                if id.is_some_and(|id| id.parse::<DeviceId>().is_ok()) {
+                    disk.remove(&directory.join(name))?;
+                }
             }
         }
-        for name in [RELAY, COUNTERS, BACKUP].map(Path::new) {
+        for name in [RELAY, COUNTERS, BACKUP, CODES, ROTATION, LOG, JOURNAL].map(Path::new) {
             if disk.exists(name) {
                 disk.remove(name)?;
             }

@@ -8,7 +8,7 @@ use super::{Keystore, KeystoreError};
 use crate::pairing::spoken::{Burnt, CodeMark, SpokenCode};
 use crate::suite::limits::{SPOKEN_BURNT_MAX, SPOKEN_BURNT_S};
 
-const CODES: &str = "codes.json";
+pub(super) const CODES: &str = "codes.json";
 
 pub(super) fn load(disk: &Disk) -> Result<Vec<(CodeMark, u64)>, KeystoreError> {
     Ok(super::load(disk, Path::new(CODES), BurntRecord::into_codes)?.unwrap_or_default())

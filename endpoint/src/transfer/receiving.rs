@@ -267,6 +267,8 @@ async fn tell<W: AsyncWrite + Unpin>(
         }
         let found = news.borrow_and_update().clone();
         let mut bytes = Vec::new();
+        // A sender that has begun anew waits for its own bytes, not for those that were forgotten.
+        durable = durable.min(found.durable);
         if found.durable > durable {
             durable = found.durable;
             bytes.extend(ToSender::Progress { offset: durable }.encode());

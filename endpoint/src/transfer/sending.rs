@@ -481,7 +481,7 @@ fn on_state(
 /// Tells the receiver why there will be no more.
 async fn abort<W: AsyncWrite + Unpin>(writer: &mut W, ended: Ended) -> Result<Transferred, Ended> {
     if let Ended::Failed(error) = &ended {
-        let abort = ToReceiver::Abort { why: error.to_string() }.encode();
+        let abort = ToReceiver::Abort { why: error.for_the_peer() }.encode();
         let told = async {
             writer.write_all(&abort).await?;
             writer.shutdown().await

@@ -89,6 +89,7 @@ impl Syncer {
         Ok(())
     }
 
+    /// Nothing is being made durable yet: a restart comes first of all.
     fn restarted(&mut self) {
         self.asked = 0;
     }
@@ -174,6 +175,7 @@ impl Desk {
                 Ok(Work::Restart) => {
                     part.restart().map_err(failed)?;
                     syncer.restarted();
+                    self.news.send_modify(|news| news.durable = 0);
                 }
                 Ok(Work::Append(block, count)) => {
                     if self.append(part, &block[..count])?.is_err() {

@@ -11,12 +11,14 @@
 //! | `receipts` | nothing is reported as delivered that was not taken |
 //! | `pairing` | a man in the middle, with a link it has seen and without |
 //! | `spoken` | a man in the middle of a pairing by a spoken code |
+//! | `friends` | peers of another version, and more of them than may begin at once |
 //! | `opening` | CHALLENGE and WELCOME as they should not be |
 //! | `control` | control cells as they should not be, farewells, answers |
 
 mod connection;
 mod control;
 mod delivery;
+mod friends;
 mod opening;
 mod pairing;
 mod people;

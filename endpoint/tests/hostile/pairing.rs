@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hushwire::client::PairingOptions;
 use hushwire::identity::Identity;
-use hushwire::pairing::{Join, Link, Offer, PairError, Sas, Terms};
+use hushwire::pairing::{Join, Link, Offer, PairError, Paired, Sas, Terms, Unconfirmed};
 use hushwire::suite::random::OsRandom;
 use hushwire::{Client, Error};
 use hushwire_wire::cell::HEADER_LEN;
@@ -59,6 +59,34 @@ impl Mallory {
 
     /// Joins a link that was made by `device`, from `name`; what the two would have to compare.
     async fn joins(&mut self, relay: &HostileRelay, code: &PairCode, name: DeviceId) -> Sas {
+        self.meets(relay, code, name).await.sas()
+    }
+
+    /// Pairs with `client`, as a friend does whose device the test plays itself.
+    pub(crate) async fn befriends(
+        &mut self,
+        relay: &HostileRelay,
+        client: &Client,
+        name: &str,
+    ) -> Paired {
+        let offer = client.offer_pairing::<Link>(options(60)).await.expect("offered");
+        let code = PairCode::from_text(&offer.link()).expect("a code");
+        let (tag, device) = (*Join::tag(&code).as_bytes(), self.device());
+        relay.say(client.device(), &Control::Paired { id: None, tag, device });
+        let (offered, met) =
+            in_time(async { tokio::join!(offer.wait(), self.meets(relay, &code, device)) }).await;
+        let offered = offered.expect("met");
+        assert_eq!(offered.sas(), met.sas());
+        offered.confirm(name).await.expect("stored");
+        met.confirm()
+    }
+
+    async fn meets(
+        &mut self,
+        relay: &HostileRelay,
+        code: &PairCode,
+        name: DeviceId,
+    ) -> Unconfirmed<Link> {
         let terms = Terms::default();
         let (state, hs1) = Join::start::<Link>(code, &self.identity, &terms, NOW_NS, &mut OsRandom)
             .expect("not its own");
@@ -67,7 +95,7 @@ impl Mallory {
         let (unconfirmed, hs3) =
             state.on_hs2(&self.identity, &mut hs2, &mut OsRandom).expect("a good HS2");
         relay.forge(name, code.device, 0, &hs3);
-        unconfirmed.sas()
+        unconfirmed
     }
 
     /// Answers whoever joins `offer`, as `name`.

@@ -1,6 +1,7 @@
 //! The words, their rehearsal, and what a backup file brings back.
 
 use super::super::backup::{BackupError, BackupFile, RehearsalError};
+use super::super::unpaired::UNPAIRED;
 use super::*;
 use crate::identity::Words;
 
@@ -200,4 +201,45 @@ fn a_restore_that_was_interrupted_leaves_no_keystore() {
     assert!(matches!(error, KeystoreError::Missing { .. }), "{error:?}");
     let restored = Keystore::restore(&fresh, &words, Some(backup()), None, MADE_AT_S);
     assert_eq!(restored.expect("restored").peers().count(), 2);
+}
+
+#[test]
+fn a_new_identity_in_an_old_place_has_nothing_of_the_one_before() {
+    let (_directory, path, mut keystore) = created();
+    let all_files = || {
+        let mut found = Vec::new();
+        for directory in [path.clone(), path.join(PEERS), path.join(UNPAIRED)] {
+            for entry in fs::read_dir(directory).into_iter().flatten() {
+                let entry = entry.expect("an entry");
+                if entry.file_type().expect("known").is_file() {
+                    found.push(entry.path().strip_prefix(&path).expect("below").to_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    let fresh = all_files();
+    keystore.set_relay(Relay::new(&relay_address(), "me")).expect("stored");
+    keystore.count_failed_confirmation().expect("stored");
+    let text = keystore.backup_words().to_text();
+    keystore.rehearse(&text, 5).expect("the right words");
+    for number in [2, 3] {
+        let name = format!("{number}");
+        keystore.add_peer(&paired(&peer(number), Suite::HybridAes), &name, 7).expect("stored");
+    }
+    keystore.remove_peer(&peer(2).device_id()).expect("removed");
+    let code = spoken("7-zoo-zoo");
+    keystore.burn(&code, 100).expect("stored");
+    drop(keystore);
+    // What these hold does not matter: they must go unread.
+    let superseded = format!("{PEERS}/{}.superseded.json", peer(3).device_id().to_text());
+    for name in ["journal", "account.log", "rotation.json", &superseded] {
+        fs::write(path.join(name), "of the one before").expect("written");
+    }
+    assert_eq!(all_files().len(), fresh.len() + 10);
+    fs::remove_file(path.join(IDENTITY)).expect("removed");
+    let keystore = Keystore::create(&path, peer(9)).expect("made");
+    assert_eq!(all_files(), fresh);
+    assert_eq!((keystore.peers().count(), keystore.unpaired().count()), (0, 0));
 }

@@ -255,31 +255,27 @@ fn paired(client: &Client, device: DeviceId, json: bool) -> Result<()> {
 
 /// Removes a peer, and tells the relay, now or later.
 pub(crate) async fn unpair(home: &Home, peer: &str, json: bool) -> Result<()> {
-    let keystore = home.open()?;
+    let mut keystore = home.open()?;
     let device = home::peer(&keystore, peer)?;
     let name = keystore.peer(&device).map(|peer| text::plain(peer.name(), usize::MAX));
     let name = name.unwrap_or_default();
-    let why = match Client::connect(keystore, options(None)).await {
+    keystore.remove_peer(&device)?;
+    let told = match Client::connect(keystore, options(None)).await {
         Ok(client) => {
-            client.unpair(device).await?;
+            let told = client.ungrant(device).await;
             client.close().await;
-            None
+            told
         }
-        Err(error) => {
-            home.open()?.remove_peer(&device)?;
-            Some(error)
-        }
+        Err(error) => Err(error),
     };
-    let told = !home.open()?.unpaired().any(|waiting| waiting == device);
     let mut text = format!("{name} is removed: {device}");
-    if !told {
+    if let Err(why) = &told {
         text += "\nThe relay still lets its cells through to this device, which drops them; the next command that connects \
                  tells it.";
-    }
-    if let Some(why) = why.filter(|_| !told) {
         note(json, &format!("the relay cannot be told now: {why}"));
     }
-    show(json, &text, &json!({ "unpaired": device.to_text(), "name": name, "relay_told": told }))
+    let value = json!({ "unpaired": device.to_text(), "name": name, "relay_told": told.is_ok() });
+    show(json, &text, &value)
 }
 
 /// Lets a peer send to this device, or no longer.
