@@ -4,6 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::{Value, json};
@@ -182,5 +183,53 @@ fn a_key_is_replaced_and_peers_know_the_new_one() {
     assert_eq!(
         (text(&peers["peers"][0]["device"]), &peers["peers"][0]["name"]),
         (new, &json!("alice"))
+    );
+}
+
+/// Wherever it is killed, it goes on from there. Where only a peer's acknowledgement was lost, the peer is left behind
+/// in name, and knows the new key all the same.
+#[test]
+fn a_rotation_that_is_killed_again_and_again_comes_to_its_end() {
+    const ROUNDS: u64 = 4;
+    const KILLS: u64 = 5;
+    let (place, relay) = (tempfile::tempdir().expect("a directory"), relay());
+    let [alice, bob] = ["alice", "bob"].map(|name| Person::enrolled(&place, name, &relay));
+    pair((&alice, "alice"), (&bob, "bob"));
+    let mut listening = bob.start(&["--json", "receive", "--count", &ROUNDS.to_string()]);
+    let is_on = || alice.home.join("rotation.json").exists();
+    let mut known = alice.id();
+    let mut kills = 0;
+    for round in 0..ROUNDS {
+        // At moments all over the time that it takes, whatever that is on this machine.
+        for at in 0..KILLS {
+            if alice.id() != known && !is_on() {
+                break;
+            }
+            let time = Duration::from_millis(17 * round + 70 * at);
+            let rotating = alice.start(&["rotate", "--yes", "--leave-behind", "--wait", "15"]);
+            kills += u64::from(!rotating.killed_after(time));
+        }
+        if alice.id() == known || is_on() {
+            let ended = alice.run(&["rotate", "--yes", "--leave-behind", "--wait", "15"]);
+            assert_eq!(ended.code, 0, "{ended:?}");
+        }
+        let new = alice.id();
+        assert_ne!(new, known, "round {round}");
+        let words = format!("round {round}");
+        let sent = alice.run(&["send", "bob", "--message", &words]);
+        assert_eq!(sent.code, 0, "{sent:?}");
+        let heard = parse(&listening.line());
+        assert_eq!((text(&heard["from"]), text(&heard["message"])), (new.clone(), words));
+        let peers = alice.json(&["peers"]);
+        assert_eq!(peers["peers"].as_array().map(Vec::len), Some(1));
+        known = new;
+    }
+    assert!(kills >= ROUNDS, "only {kills} of the rotations were killed");
+    assert_eq!(listening.end().code, 0);
+    let peers = bob.json(&["peers"]);
+    assert_eq!(peers["peers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (text(&peers["peers"][0]["device"]), &peers["peers"][0]["name"]),
+        (known, &json!("alice"))
     );
 }

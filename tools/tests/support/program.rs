@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for a program.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,6 +72,19 @@ impl Program {
     /// The next line of its standard error.
     pub fn error_line(&mut self) -> String {
         self.error.recv_timeout(PATIENCE).expect("it says something")
+    }
+
+    /// Lets it run for so long, and kills it with SIGKILL if it has not ended by then. Whether it had.
+    pub fn killed_after(mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        // Its output is closed when it ends.
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            if self.out.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+        }
+        self.child.kill().expect("ours");
+        self.child.wait().expect("it ends").code().is_some()
     }
 
     /// Waits for its end.

@@ -313,6 +313,9 @@ pub(crate) async fn rotate(home: &Home, rotate: &Rotate, json: bool) -> Result<(
                 told = without(&peers, &left_behind);
             }
         }
+    } else {
+        // It is opened once more, by whoever connects with the new key.
+        drop(keystore);
     }
     let (device, revoked) = finish(home, json).await?;
     let mut text = format!("this device is {device} now\ntold: {}", or_nobody(&told));
