@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::interrupt::Interrupt;
-use crate::load::{Connector, Device, Fleet};
+use crate::load::{CellDevice, Connector, Fleet};
 use crate::procfs::Resident;
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -57,9 +57,9 @@ pub(crate) fn idle(
     };
     let connector = Connector::new(server.address())?;
     let mut readings = Vec::new();
-    let mut read = |moment, devices: &[Device]| -> Result<()> {
+    let mut read = |moment, devices: &[CellDevice]| -> Result<()> {
         let connected = devices.len();
-        let silent = devices.iter().filter(|device| device.is_connected()).count();
+        let silent = devices.iter().filter(|it| it.device.is_connected()).count();
         ensure!(silent == connected, "{} connections have ended", connected - silent);
         readings.push(Reading { moment, connected, resident: server.resident()? });
         Ok(())
@@ -67,7 +67,8 @@ pub(crate) fn idle(
     read("started", &[])?;
     drop(fleet.connect(WARM_UP_DEVICES.min(count), &connector, interrupt.flag())?);
     read("warmed up", &[])?;
-    let connect = || -> Result<Vec<Device>> { fleet.connect(count, &connector, interrupt.flag()) };
+    let connect =
+        || -> Result<Vec<CellDevice>> { fleet.connect(count, &connector, interrupt.flag()) };
     eprintln!("connecting {count} devices");
     let mut devices = connect()?;
     read("after the storm", &devices)?;

@@ -8,7 +8,8 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, bail};
 use hushwire_wire::code::Invite;
 
-use super::device::{Connector, Device, Identity};
+use super::device::{Connector, Identity};
+use super::dialect::{Dialect, Seat};
 use crate::admin::Admin;
 use crate::limits::CONNECT_THREADS;
 
@@ -46,15 +47,19 @@ impl Fleet {
     }
 
     /// Connects the first `count` devices, in their order.
-    pub(crate) fn connect(
+    pub(crate) fn connect<D: Dialect>(
         &self,
         count: usize,
-        connector: &Connector,
+        dialect: &D,
         stop: &AtomicBool,
-    ) -> Result<Vec<Device>> {
+    ) -> Result<Vec<D::Device>> {
         let wanted: Vec<_> =
             self.identities.get(..count).context("more devices than there are")?.iter().collect();
-        in_threads(&wanted, stop, |_| Ok(()), |(), _, identity| connector.connect(identity, None))
+        let introduce = |(): &mut (), number: usize, identity: &Identity| {
+            let peer = self.identities.get(number ^ 1).context("a device without another")?;
+            dialect.introduce(Seat { identity, peer })
+        };
+        in_threads(&wanted, stop, |_| Ok(()), introduce)
     }
 }
 

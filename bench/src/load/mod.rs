@@ -1,10 +1,14 @@
-//! The load generator: pairs of devices that keep cells in flight, and what came of them.
+//! The load generator: pairs of devices that keep messages in flight, and what came of them.
 
+mod cells;
 mod device;
+pub(crate) mod dialect;
 mod fleet;
 pub(crate) mod records;
 mod run;
+pub(crate) mod tls;
 
+pub(crate) use cells::CellDevice;
 pub(crate) use device::{Connector, Device, Identity};
 pub(crate) use fleet::Fleet;
 pub(crate) use run::{Outcome, Timing, run};

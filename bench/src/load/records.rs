@@ -101,6 +101,19 @@ impl Direction {
     }
 }
 
+/// Takes the content of a record that is not application data, and fails where a run cannot go on.
+#[cold]
+pub(crate) fn control(kind: u8, content: &[u8]) -> Result<()> {
+    match (kind, content) {
+        (HANDSHAKE, [24, ..]) => {
+            bail!("the server updated its keys, which the generator cannot follow: shorten the run")
+        }
+        (HANDSHAKE, _) => Ok(()),
+        (ALERT, [_, description]) => bail!("the server sent TLS alert {description}"),
+        (kind, _) => bail!("the server sent a record of type {kind}"),
+    }
+}
+
 /// The length of the record at the front of `bytes`, if all of it is there.
 #[inline]
 pub(crate) fn whole(bytes: &[u8]) -> Result<Option<usize>> {

@@ -1,26 +1,22 @@
 //! One run: a closed loop per pair. An arrival lets the sender send one more.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aws_lc_rs::rand;
+use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
-use hushwire_relay::transport::limits::{RECORD_PLAIN_BYTES_MAX, SCRATCH_BYTES_MIN};
-use hushwire_relay::transport::record_len;
+use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
 use hushwire_uring::sockets::{self, Received};
 use hushwire_uring::{
     Completion, DormantRing, Interest, Kind as Purpose, Ring, RingOptions, Token,
 };
-use hushwire_wire::cell::{HEADER_LEN, Header, Kind, set_counter};
-use hushwire_wire::control::{Control, disclose};
 
-use super::records::{ALERT, APPLICATION_DATA, HANDSHAKE, whole};
-use super::{Device, Shape};
+use super::Shape;
+use super::dialect::{Message, News, Speaker};
+use super::records::whole;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::{LATENCY_NS_MAX, OPEN_ALWAYS_BYTES_MAX, OPEN_ONE_IN, READ_BYTES, SILENCE_MAX};
+use crate::limits::{LATENCY_NS_MAX, READ_BYTES, SILENCE_MAX};
 use crate::procfs;
 
 const POLL: Purpose = Purpose::poll(0);
@@ -40,9 +36,9 @@ pub(crate) struct Timing {
 /// What was measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
-    /// Cells that arrived.
+    /// Messages that arrived.
     pub(crate) delivered: u64,
-    /// Cells that the server sent back as undeliverable.
+    /// Messages that the server sent back as undeliverable.
     pub(crate) refused: u64,
     /// Time counted, nanoseconds.
     pub(crate) elapsed_ns: u64,
@@ -66,12 +62,16 @@ impl Outcome {
     }
 }
 
-/// The cells of one sender on their way: counter and time of each.
-#[derive(Debug, Default)]
-struct Flight(VecDeque<(u64, u64)>);
+/// The messages of one sender on their way: number and time of each.
+#[derive(Debug)]
+struct Flight {
+    messages: VecDeque<(u64, u64)>,
+    /// The number of the next message.
+    next: u64,
+}
 
-struct Run<'a> {
-    devices: &'a mut [Device],
+struct Run<'a, D> {
+    devices: &'a mut [D],
     shape: Shape,
     ring: Ring,
     clock: Clock,
@@ -81,12 +81,11 @@ struct Run<'a> {
     partial: Vec<Vec<u8>>,
     /// Whether the ring is finishing a send of this device.
     sending: Vec<bool>,
-    /// Whether the next record of a device is the second half of a cell.
-    second_half: Vec<bool>,
     /// Whether something of a device was left unread.
     unread: Vec<u32>,
     scratch: Vec<u8>,
-    cell: Vec<u8>,
+    message: Message,
+    news: News,
     output: Vec<u8>,
     delivered: u64,
     refused: u64,
@@ -95,8 +94,8 @@ struct Run<'a> {
 
 /// Runs `shape` over the first of `devices`, which are fresh from their welcome and cannot be used
 /// for another run, against the server with this process ID.
-pub(crate) fn run(
-    devices: &mut [Device],
+pub(crate) fn run<D: Speaker>(
+    devices: &mut [D],
     shape: Shape,
     timing: Timing,
     server: u32,
@@ -104,20 +103,18 @@ pub(crate) fn run(
 ) -> Result<Outcome> {
     let devices = devices.get_mut(..shape.devices()).context("too few devices")?;
     let count = devices.len();
-    let mut cell = vec![0; shape.class.cell_len()];
-    rand::fill(&mut cell).map_err(|_| anyhow!("no random bytes"))?;
     let mut run = Run {
         devices,
         shape,
         ring: DormantRing::new(RingOptions::default())?.enable()?,
         clock: Clock::start(),
-        flights: (0..count).map(|_| Flight::default()).collect(),
+        flights: (0..count).map(|_| Flight { messages: VecDeque::new(), next: 1 }).collect(),
         partial: vec![Vec::new(); count],
         sending: vec![false; count],
-        second_half: vec![false; count],
         unread: Vec::new(),
         scratch: vec![0; SCRATCH_BYTES_MIN],
-        cell,
+        message: Message::random(shape.class)?,
+        news: News::default(),
         output: Vec::new(),
         delivered: 0,
         refused: 0,
@@ -142,11 +139,11 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
-impl Run<'_> {
+impl<D: Speaker> Run<'_, D> {
     fn start(&mut self) -> Result<()> {
         for (index, device) in self.devices.iter().enumerate() {
             let token = Token::new(POLL, 0, index as u32);
-            self.ring.poll_multishot(device.socket.as_fd(), token, Interest::Read)?;
+            self.ring.poll_multishot(device.socket(), token, Interest::Read)?;
         }
         for index in 0..self.devices.len() {
             self.send_more(index)?;
@@ -170,7 +167,9 @@ impl Run<'_> {
             if self.delivered > last.0 {
                 last = (self.delivered, now_ns);
             } else if now_ns - last.1 > SILENCE_MAX.as_nanos() as u64 {
-                bail!("nothing has arrived for {SILENCE_MAX:?}: cells are lost, or not forwarded");
+                bail!(
+                    "nothing has arrived for {SILENCE_MAX:?}: messages are lost, or not forwarded"
+                );
             }
             let wait = if self.unread.is_empty() { TICK } else { Duration::ZERO };
             self.ring.wait(Some(wait))?;
@@ -191,7 +190,7 @@ impl Run<'_> {
                 let index = token.index() as usize;
                 self.read(index)?;
                 if !more {
-                    let socket = self.devices[index].socket.as_fd();
+                    let socket = self.devices[index].socket();
                     self.ring.poll_multishot(socket, token, Interest::Read)?;
                 }
                 Ok(())
@@ -220,12 +219,12 @@ impl Run<'_> {
 
     /// One receive, and the sends that it lets happen.
     fn read(&mut self, index: usize) -> Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let device = &mut self.devices[index];
         let carried = self.partial[index].len();
-        scratch[..carried].copy_from_slice(&self.partial[index]);
+        self.scratch[..carried].copy_from_slice(&self.partial[index]);
         self.partial[index].clear();
-        let room = &mut scratch[carried..carried + READ_BYTES];
-        let count = match sockets::recv(self.devices[index].socket.as_fd(), room)? {
+        let room = &mut self.scratch[carried..carried + READ_BYTES];
+        let count = match sockets::recv(device.socket(), room)? {
             Received::Bytes(count) => count,
             Received::Empty => 0,
             Received::End => bail!("the server closed a connection in the middle of a run"),
@@ -234,151 +233,73 @@ impl Run<'_> {
             self.unread.push(index as u32);
         }
         let now_ns = self.clock.now_ns();
-        let end = carried + count;
+        let bytes = &mut self.scratch[..carried + count];
         let mut at = 0;
-        while let Some(length) = whole(&scratch[at..end])? {
-            self.record(index, &mut scratch[at..at + length], now_ns)?;
+        while let Some(length) = whole(&bytes[at..])? {
+            device.record(&mut bytes[at..at + length], &self.message, &mut self.news)?;
             at += length;
         }
-        self.partial[index].extend_from_slice(&scratch[at..end]);
-        self.scratch = scratch;
+        self.partial[index].extend_from_slice(&bytes[at..]);
+        self.take_news(index, now_ns)?;
         self.send_more(Self::other(index))
     }
 
-    /// A record has arrived at `index`.
-    #[inline]
-    fn record(&mut self, index: usize, record: &mut [u8], now_ns: u64) -> Result<()> {
-        let bytes = self.shape.class.cell_len();
-        let usual = record.len() == record_len(bytes.min(RECORD_PLAIN_BYTES_MAX));
-        let device = &mut self.devices[index];
-        if self.second_half[index] {
-            device.opening.skip();
-            self.second_half[index] = false;
-            return self.arrived(index, None, now_ns);
+    /// What has become of messages between `index` and its other, by one receive of `index`.
+    fn take_news(&mut self, index: usize, now_ns: u64) -> Result<()> {
+        let flight = &mut self.flights[Self::other(index)].messages;
+        for _ in 0..self.news.arrived {
+            let (_, sent_ns) = flight.pop_front().context("a message arrived that nobody sent")?;
+            self.latency.saturating_record(now_ns - sent_ns);
         }
-        let opened = bytes <= OPEN_ALWAYS_BYTES_MAX || device.expected.is_multiple_of(OPEN_ONE_IN);
-        if usual && !opened {
-            device.opening.skip();
-            device.expected += 1;
-            self.second_half[index] = bytes > RECORD_PLAIN_BYTES_MAX;
-            return if self.second_half[index] {
-                Ok(())
-            } else {
-                self.arrived(index, None, now_ns)
-            };
+        self.delivered += self.news.arrived as u64;
+        self.news.arrived = 0;
+        if self.news.refused.is_empty() && !self.devices[index].owes() {
+            return Ok(());
         }
-        let (kind, content) = device.opening.open(record)?;
-        match (kind, content) {
-            (APPLICATION_DATA, cell) => {
-                let header = cell.first_chunk::<HEADER_LEN>().context("a cell without a header")?;
-                let header = Header::decode(header)?;
-                if header.lane != 0 || header.counter != device.expected {
-                    bail!("cell {} came where {} was due", header.counter, device.expected);
-                }
-                device.expected += 1;
-                self.cell(index, &header, cell, now_ns)
-            }
-            (HANDSHAKE, [24, ..]) => bail!(
-                "the server updated its keys, which the generator cannot follow: shorten the run"
-            ),
-            (HANDSHAKE, _) => Ok(()),
-            (ALERT, [_, description]) => bail!("the server sent TLS alert {description}"),
-            (kind, _) => bail!("the server sent a record of type {kind}"),
+        let flight = &mut self.flights[index].messages;
+        for number in self.news.refused.drain(..) {
+            let at = flight.iter().position(|&(sent, _)| sent == number);
+            flight.remove(at.context("a message was refused that nobody sent")?);
+            self.refused += 1;
         }
-    }
-
-    fn cell(&mut self, index: usize, header: &Header, cell: &[u8], now_ns: u64) -> Result<()> {
-        match header.kind {
-            Kind::Cover => Ok(()),
-            Kind::Unicast if header.peer != self.devices[Self::other(index)].id => {
-                bail!("a cell arrived from a device that did not send it")
-            }
-            Kind::Unicast if header.class != self.shape.class => {
-                bail!("a cell of {:?} arrived that nobody sent", header.class)
-            }
-            Kind::Unicast if header.class.cell_len() > RECORD_PLAIN_BYTES_MAX => {
-                self.second_half[index] = true;
-                Ok(())
-            }
-            Kind::Unicast => self.arrived(index, Some(&cell[HEADER_LEN..]), now_ns),
-            Kind::Broadcast => bail!("a broadcast arrived that nobody sent"),
-            Kind::Control => match Control::decode(disclose(&cell[HEADER_LEN..])?)? {
-                Control::Undeliverable { counter, .. } => self.undeliverable(index, counter),
-                other @ (Control::Challenge { .. }
-                | Control::Hello(_)
-                | Control::Welcome(_)
-                | Control::Error { .. }
-                | Control::Request { .. }
-                | Control::Done { .. }
-                | Control::Paired { .. }
-                | Control::Pong { .. }
-                | Control::Goaway { .. }) => bail!("the server said {other:?}"),
-            },
-        }
-    }
-
-    /// A cell has arrived at `index`, whole; its body is looked at where it was opened.
-    #[inline]
-    fn arrived(&mut self, index: usize, body: Option<&[u8]>, now_ns: u64) -> Result<()> {
-        if body.is_some_and(|body| body != &self.cell[HEADER_LEN..]) {
-            bail!("a cell's body was changed on its way");
-        }
-        let flight = &mut self.flights[Self::other(index)].0;
-        let (_, sent_ns) = flight.pop_front().context("a cell arrived that nobody sent")?;
-        self.latency.saturating_record(now_ns - sent_ns);
-        self.delivered += 1;
-        Ok(())
-    }
-
-    fn undeliverable(&mut self, index: usize, counter: u64) -> Result<()> {
-        let flight = &mut self.flights[index].0;
-        let at = flight.iter().position(|&(sent, _)| sent == counter);
-        flight.remove(at.context("a cell was refused that nobody sent")?);
-        self.refused += 1;
         self.send_more(index)
     }
 
-    /// Fills the window of `index`, if it is one that sends.
+    /// Says what `index` owes, and fills its window if it is one that sends.
     fn send_more(&mut self, index: usize) -> Result<()> {
+        if self.devices[index].owes() && !self.sending[index] {
+            self.send(index, 0)?;
+        }
         if index % 2 == 1 && !self.shape.both_ways {
             return Ok(());
         }
-        while !self.sending[index] && self.flights[index].0.len() < self.shape.window {
-            let room = self.shape.window - self.flights[index].0.len();
-            let cells = if self.shape.one_write_per_cell { 1 } else { room };
-            self.send(index, cells)?;
+        while !self.sending[index] && self.flights[index].messages.len() < self.shape.window {
+            let room = self.shape.window - self.flights[index].messages.len();
+            let messages = if self.shape.one_write_per_cell { 1 } else { room };
+            self.send(index, messages)?;
         }
         Ok(())
     }
 
-    /// Seals so many cells and sends them with one system call.
-    fn send(&mut self, index: usize, cells: usize) -> Result<()> {
-        let peer = self.devices[Self::other(index)].id;
+    /// Seals so many messages and sends them with one system call.
+    fn send(&mut self, index: usize, messages: usize) -> Result<()> {
         let device = &mut self.devices[index];
-        let header = Header::unicast(self.shape.class, 0, device.counter, peer).encode();
-        self.cell[..HEADER_LEN].copy_from_slice(&header);
-        let mut output = std::mem::take(&mut self.output);
-        output.clear();
-        let first = device.counter;
-        for _ in 0..cells {
-            set_counter(&mut self.cell, device.counter);
-            device.sealing.seal(&self.cell, &mut output)?;
-            device.counter += 1;
-        }
+        let flight = &mut self.flights[index];
+        let numbers = flight.next..flight.next + messages as u64;
+        self.output.clear();
+        device.seal(&mut self.message, numbers.clone(), &mut self.output)?;
+        flight.next = numbers.end;
         let now_ns = self.clock.now_ns();
-        let counters = first..device.counter;
-        self.flights[index].0.extend(counters.map(|counter| (counter, now_ns)));
-        let sent = sockets::send(device.socket.as_fd(), &output)?;
-        if sent == output.len() {
-            self.output = output;
+        flight.messages.extend(numbers.map(|number| (number, now_ns)));
+        let sent = sockets::send(device.socket(), &self.output)?;
+        if sent == self.output.len() {
             return Ok(());
         }
         // A later completion tells how much of the buffer was sent, and it should be all of it.
-        let rest = output.split_off(sent);
-        self.output = output;
+        let rest = self.output.split_off(sent);
         self.sending[index] = true;
         let token = Token::new(SEND, 0, index as u32);
-        self.ring.send(device.socket.as_fd(), token, rest, 0)?;
+        self.ring.send(device.socket(), token, rest, 0)?;
         Ok(())
     }
 }
