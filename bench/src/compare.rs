@@ -1,21 +1,19 @@
-//! The relay against the floor, in turns, at the six points.
+//! The relay against the floor and against the peers, in turns, at the six points.
 
-use std::path::Path;
+mod report;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
 
+use crate::contender::{Contender, Group, Kind};
 use crate::interrupt::Interrupt;
-use crate::load::{self, Connector, Fleet, Outcome, Shape, Timing};
+use crate::load::{Fleet, Outcome, Shape, Timing};
+use crate::peers::Peer;
 use crate::points::POINTS;
-use crate::relay_child::Home;
-use crate::report::{latency_us, name_of, outcome_json};
-use crate::server::Server;
+use crate::report::{latency_us, name_of};
 use crate::statistics::{median, spread};
-
-/// The bar: what the relay may cost, in floors.
-const RATIO_BAR: f64 = 1.25;
 
 /// What to compare, and how long.
 #[derive(Debug, Clone)]
@@ -29,27 +27,25 @@ pub(crate) struct Plan {
     pub(crate) server_cpu: usize,
     /// Without the relay.
     pub(crate) floor_only: bool,
-}
-
-/// One of the servers compared.
-struct Contender {
-    name: &'static str,
-    server: Server,
-    connector: Connector,
+    /// With these as well, and their programs.
+    pub(crate) peers: Vec<(Peer, PathBuf)>,
 }
 
 /// One server at one point, all rounds.
 struct Series {
-    contender: &'static str,
+    kind: Kind,
     shape: Shape,
     outcomes: Vec<Outcome>,
+    /// Why a peer could not be measured here.
+    failed: Option<String>,
 }
 
-impl Contender {
-    fn new(name: &'static str, server: Server) -> Result<Self> {
-        let connector = Connector::new(server.address())?;
-        Ok(Self { name, server, connector })
-    }
+/// The cost of the relay in that of another: of the medians, and the least and greatest of single rounds.
+#[derive(Debug, Clone, Copy)]
+struct Ratio {
+    median: f64,
+    least: f64,
+    greatest: f64,
 }
 
 /// Measures and prints.
@@ -68,57 +64,74 @@ pub(crate) fn compare(
     let devices = shapes.iter().map(Shape::devices).max().context("no such point")?;
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
     let fleet = Fleet::generate(devices)?;
-    let mut contenders = vec![Contender::new("floor", Server::floor(plan.server_cpu)?)?];
-    if !plan.floor_only {
-        let home = Home::new(devices)?;
-        let server = Server::relay(&[plan.server_cpu], relay_binary, home, interrupt)?;
-        let relay = Contender::new("relay", server)?;
-        let admin = relay.server.admin_socket().context("a relay without an admin socket")?;
-        eprintln!("enrolling {devices} devices");
-        fleet.enrol(&relay.connector, &admin, interrupt.flag())?;
-        contenders.push(relay);
-    }
+    let mut contenders = contenders(plan, relay_binary, &fleet, devices, interrupt)?;
     let mut table: Vec<Series> = shapes
         .iter()
-        .flat_map(|&shape| contenders.iter().map(move |contender| (shape, contender.name)))
-        .map(|(shape, contender)| Series { contender, shape, outcomes: Vec::new() })
+        .flat_map(|&shape| contenders.iter().map(move |contender| (shape, contender.kind())))
+        .map(|(shape, kind)| Series { kind, shape, outcomes: Vec::new(), failed: None })
         .collect();
     for round in 1..=plan.rounds {
         for &shape in &shapes {
-            measure(round, shape, plan.timing, &fleet, &contenders, &mut table, interrupt)?;
-            // Whoever was first is second next time.
+            for contender in &contenders {
+                let of_this = |it: &&mut Series| it.kind == contender.kind() && it.shape == shape;
+                let series = table.iter_mut().find(of_this).context("a series for everyone")?;
+                measure(contender, series, round, plan.timing, &fleet, interrupt)?;
+            }
+            // Whoever was first is last next time.
             contenders.rotate_left(1);
         }
     }
     if as_json {
-        print_json(&table)
+        report::print_json(&table, &shapes)
     } else {
-        print_table(&table, &shapes)
+        report::print_table(&table, &shapes)
     }
     Ok(())
 }
 
+/// Everyone who takes part, in the order of the table.
+fn contenders(
+    plan: &Plan,
+    relay_binary: Option<&Path>,
+    fleet: &Fleet,
+    devices: usize,
+    interrupt: &Interrupt,
+) -> Result<Vec<Contender>> {
+    let cpu = plan.server_cpu;
+    let mut contenders = vec![Contender::floor(cpu)?];
+    if !plan.floor_only {
+        contenders.push(Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?);
+    }
+    for (peer, program) in &plan.peers {
+        contenders.push(Contender::peer(*peer, program, cpu, interrupt)?);
+    }
+    Ok(contenders)
+}
+
+/// One run. A peer that fails at a point is left out there, and does not end a measurement of the relay.
 fn measure(
+    contender: &Contender,
+    series: &mut Series,
     round: usize,
-    shape: Shape,
     timing: Timing,
     fleet: &Fleet,
-    contenders: &[Contender],
-    table: &mut [Series],
     interrupt: &Interrupt,
 ) -> Result<()> {
-    for Contender { name, server, connector } in contenders {
-        let what = || format!("{name} at {}, round {round}", name_of(shape));
-        let mut devices =
-            fleet.connect(shape.devices(), connector, interrupt.flag()).with_context(what)?;
-        let outcome =
-            load::run(&mut devices, shape, timing, server.pid(), interrupt).with_context(what)?;
-        eprintln!("{:<42} {:8.3} us per cell", what(), outcome.cpu_us_per_cell());
-        if let Some(series) =
-            table.iter_mut().find(|series| series.contender == *name && series.shape == shape)
-        {
+    if series.failed.is_some() {
+        return Ok(());
+    }
+    let what = format!("{} at {}, round {round}", series.kind.name(), name_of(series.shape));
+    match contender.measure(fleet, series.shape, timing, interrupt) {
+        Ok(outcome) => {
+            eprintln!("{what:<48} {:8.3} us per message", outcome.cpu_us_per_cell());
             series.outcomes.push(outcome);
         }
+        Err(error) if series.kind.group() == Group::Peer => {
+            interrupt.check()?;
+            eprintln!("{what:<48} failed: {error:#}");
+            series.failed = Some(format!("{error:#}"));
+        }
+        Err(error) => return Err(error.context(what)),
     }
     Ok(())
 }
@@ -126,6 +139,10 @@ fn measure(
 impl Series {
     fn costs(&self) -> Vec<f64> {
         self.outcomes.iter().map(Outcome::cpu_us_per_cell).collect()
+    }
+
+    fn median_cost(&self) -> f64 {
+        median(&self.costs()).unwrap_or(f64::NAN)
     }
 
     fn median_of(&self, value: impl Fn(&Outcome) -> f64) -> f64 {
@@ -136,96 +153,39 @@ impl Series {
     fn latency_us(&self) -> [f64; 3] {
         [0, 1, 2].map(|at| self.median_of(|outcome| latency_us(outcome)[at]))
     }
+
+    /// How much of its processor it used.
+    fn busy(&self) -> f64 {
+        self.median_of(|it| it.server_cpu_ns as f64 / it.elapsed_ns as f64)
+    }
+
+    fn is_measured(&self) -> bool {
+        self.failed.is_none() && !self.outcomes.is_empty()
+    }
 }
 
-/// Cost of the relay in floors: of the medians, and the least and greatest of single rounds.
-fn ratio(floor: &Series, relay: &Series) -> Option<(f64, f64, f64)> {
-    let (floors, relays) = (floor.costs(), relay.costs());
-    let each: Vec<f64> = relays.iter().zip(&floors).map(|(relay, floor)| relay / floor).collect();
+/// The relay in `other`.
+fn ratio(relay: &Series, other: &Series) -> Option<Ratio> {
+    let (relays, others) = (relay.costs(), other.costs());
+    let each: Vec<f64> = relays.iter().zip(&others).map(|(relay, other)| relay / other).collect();
     let (least, greatest) = spread(&each)?;
-    Some((median(&relays)? / median(&floors)?, least, greatest))
+    Some(Ratio { median: median(&relays)? / median(&others)?, least, greatest })
 }
 
-fn find<'a>(table: &'a [Series], contender: &str, shape: Shape) -> Option<&'a Series> {
-    table.iter().find(|series| series.contender == contender && series.shape == shape)
+fn find(table: &[Series], kind: Kind, shape: Shape) -> Option<&Series> {
+    at(table, shape).find(|series| series.kind == kind && series.is_measured())
 }
 
-fn print_table(table: &[Series], shapes: &[Shape]) {
-    println!("CPU of the server for one delivered cell, medians; latency of the closed loop");
-    println!();
-    println!(
-        "{:<24} {:<6} {:>9} {:>16} {:>9} {:>5} {:>9} {:>9} {:>9}  {:<}",
-        "pairs x bytes x window",
-        "server",
-        "us/cell",
-        "least-greatest",
-        "k cells/s",
-        "busy",
-        "p50 us",
-        "p99 us",
-        "p99.9 us",
-        "relay / floor"
-    );
-    for &shape in shapes {
-        for name in ["floor", "relay"] {
-            let Some(series) = find(table, name, shape) else { continue };
-            let costs = series.costs();
-            let (least, greatest) = spread(&costs).unwrap_or((f64::NAN, f64::NAN));
-            let [p50, p99, p999] = series.latency_us();
-            let busy = series.median_of(|it| it.server_cpu_ns as f64 / it.elapsed_ns as f64);
-            let against = match find(table, "floor", shape).and_then(|floor| ratio(floor, series)) {
-                Some((ratio, least, greatest)) if name == "relay" => {
-                    let verdict = if ratio <= RATIO_BAR { "within" } else { "ABOVE" };
-                    format!("{ratio:.2} ({least:.2}-{greatest:.2}) {verdict} {RATIO_BAR}")
-                }
-                Some(_) | None => String::new(),
-            };
-            println!(
-                "{:<24} {:<6} {:>9.3} {:>16} {:>9.1} {:>4.0}% {:>9.0} {:>9.0} {:>9.0}  {}",
-                name_of(shape),
-                name,
-                median(&costs).unwrap_or(f64::NAN),
-                format!("{least:.3}-{greatest:.3}"),
-                series.median_of(Outcome::cells_per_s) / 1_000.0,
-                100.0 * busy,
-                p50,
-                p99,
-                p999,
-                against
-            );
-        }
-    }
-    let refused: u64 =
-        table.iter().flat_map(|series| &series.outcomes).map(|outcome| outcome.refused).sum();
-    if refused > 0 {
-        println!("\n{refused} cells were refused as undeliverable and sent again as others.");
-    }
+/// Everyone at one point.
+fn at(table: &[Series], shape: Shape) -> impl Iterator<Item = &Series> {
+    table.iter().filter(move |series| series.shape == shape)
 }
 
-fn print_json(table: &[Series]) {
-    let rows: Vec<Value> = table
-        .iter()
-        .map(|series| {
-            let rounds: Vec<Value> =
-                series.outcomes.iter().map(|it| outcome_json(series.shape, it)).collect();
-            let against = find(table, "floor", series.shape)
-                .filter(|floor| floor.contender != series.contender)
-                .and_then(|floor| ratio(floor, series))
-                .map(|(median, least, greatest)| {
-                    json!({ "median": median, "least": least, "greatest": greatest })
-                });
-            let [p50, p99, p999] = series.latency_us();
-            json!({
-                "server": series.contender,
-                "point": name_of(series.shape),
-                "cpu_us_per_cell": median(&series.costs()),
-                "latency_us": { "p50": p50, "p99": p99, "p999": p999 },
-                "ratio_to_floor": against,
-                "rounds": rounds,
-            })
-        })
-        .collect();
-    println!("{}", json!({ "ratio_bar": RATIO_BAR, "series": rows }));
+/// The cheapest of the peers at a point.
+fn best_peer(table: &[Series], shape: Shape) -> Option<&Series> {
+    at(table, shape)
+        .filter(|series| series.kind.group() == Group::Peer && series.is_measured())
+        .min_by(|one, other| one.median_cost().total_cmp(&other.median_cost()))
 }
 
 /// What `--quick` means: one look, not a measurement.

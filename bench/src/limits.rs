@@ -36,6 +36,14 @@ pub(crate) const OPEN_ONE_IN: u64 = 64;
 pub(crate) const CONNECT_THREADS: usize = 8;
 /// How long one step of a connect may take.
 pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
+/// Bytes of anything that a peer may say while a device introduces itself.
+pub(crate) const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
+/// Longest message of a peer, bytes: what is sent has at most 32 KiB.
+pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// Longest line of a redis-server that announces something, bytes.
+pub(crate) const PEER_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Bytes that a device may owe its peer before it sends them.
+pub(crate) const OWED_BYTES_MAX: usize = 64 * 1024;
 /// Without a single arrival for so long, a run fails.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a server may take to start.

@@ -3,12 +3,14 @@
 mod admin;
 mod clock;
 mod compare;
+mod contender;
 mod ends;
 mod floor;
 mod idle;
 mod interrupt;
 mod limits;
 mod load;
+mod peers;
 mod pinned;
 mod points;
 mod procfs;
@@ -87,14 +89,16 @@ enum Command {
     ///
     /// Example: hush-bench load --connect 127.0.0.1:4433 --pid $(pidof hushwired) --admin /run/hushwire/admin.sock
     Load(LoadArgs),
-    /// Compares the relay with the floor at six points and prints a table.
+    /// Compares the relay with the floor, and with the servers that people use today, at six points and
+    /// prints a table.
     ///
-    /// Starts both, each in a process of its own, and measures them in turns, round after round, so that
-    /// a noisy moment of the machine meets both. What counts is the ratio in the last column: the relay
-    /// may cost 1.25 floors. Differences under 10 % are noise. The least and greatest ratio of a single
-    /// round stand beside it.
+    /// Starts all, each in a process of its own, and measures them in turns, round after round, so that
+    /// a noisy moment of the machine meets everyone. What counts are the ratios in the last columns: the
+    /// relay may cost 1.25 floors, and half of the best peer (0.6 of it at a window of 1). Differences
+    /// under 10 % are noise. The least and greatest ratio of a single round stand beside it.
     ///
-    /// Takes about five minutes; --quick takes one and is for seeing that it works.
+    /// Takes about five minutes, with all peers fifteen; --quick takes one or three and is for seeing
+    /// that it works.
     Compare(CompareArgs),
     /// Measures the memory of idle devices: after a connect storm, at rest, and after rounds of
     /// disconnecting and connecting all.
@@ -201,9 +205,16 @@ struct CompareArgs {
     /// Only these points, 1 to 6, comma-separated.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=6))]
     points: Vec<u8>,
-    /// Only the floor.
+    /// Without the relay: only the floor, and the peers that are named.
     #[arg(long)]
     floor_only: bool,
+    /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
+    /// installed is left out.
+    #[arg(long, value_parser = peers::parse)]
+    peers: Option<peers::Peers>,
+    /// Where `cargo install --root` put iroh-relay, if not on the path.
+    #[arg(long, value_name = "DIRECTORY")]
+    peers_root: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -410,6 +421,10 @@ fn run_compare(arguments: &CompareArgs) -> Result<()> {
         points: arguments.points.iter().map(|&point| usize::from(point)).collect(),
         server_cpu: machine.server_cpu,
         floor_only: arguments.floor_only,
+        peers: match &arguments.peers {
+            Some(peers) => peers.installed(arguments.peers_root.as_deref()),
+            None => Vec::new(),
+        },
     };
     compare::compare(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
 }

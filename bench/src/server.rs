@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::interrupt::Interrupt;
@@ -20,6 +21,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// The relay's files, which outlive it.
     home: Option<Home>,
+    /// A peer's files, which end with it.
+    _files: Option<TempDir>,
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -32,7 +35,7 @@ impl Server {
         let pipes = Pipes { output: Stdio::piped(), ..Pipes::none() };
         let mut child = spawn(&[cpu], &this, &arguments, pipes, &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
-        let mut server = Self { child, address: NOWHERE, home: None };
+        let mut server = Self { child, address: NOWHERE, home: None, _files: None };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let said: serde_json::Value =
@@ -56,13 +59,23 @@ impl Server {
         let notify = home.notify_socket();
         let environment = [("NOTIFY_SOCKET", notify.as_path())];
         let child = spawn(cpus, &program, &arguments, Pipes::none(), &environment)?;
-        let mut server = Self { child, address: NOWHERE, home: None };
+        let mut server = Self { child, address: NOWHERE, home: None, _files: None };
         home.wait_until_ready(&mut server.child, interrupt)?;
         let status = Admin::open(&home.admin_socket())?.status()?;
         let listen = status["listen"][0].as_str().context("a relay that listens nowhere")?;
         server.address = listen.parse().context("an address that is none")?;
         server.home = Some(home);
         Ok(server)
+    }
+
+    /// A child that was started elsewhere, with its files.
+    pub(crate) const fn peer(child: Child, address: SocketAddr, files: TempDir) -> Self {
+        Self { child, address, home: None, _files: Some(files) }
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Ends it, and leaves its files. The floor has none.

@@ -21,6 +21,8 @@ pub(crate) trait Dialect: Sync {
 /// The place of a device in its fleet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seat<'a> {
+    /// Its number. The devices `2 i` and `2 i + 1` are a pair, and the first of them sends.
+    pub(crate) number: usize,
     pub(crate) identity: &'a Identity,
     /// The other device of its pair.
     pub(crate) peer: &'a Identity,
@@ -54,6 +56,8 @@ pub(crate) struct Message {
     pub(crate) class: Class,
     /// As many bytes as a cell of the class has.
     pub(crate) bytes: Vec<u8>,
+    /// Room in which a dialect makes the frames of one write, before they are sealed.
+    pub(crate) frames: Vec<u8>,
 }
 
 impl Message {
@@ -61,7 +65,7 @@ impl Message {
     pub(crate) fn random(class: Class) -> Result<Self> {
         let mut bytes = vec![0; class.cell_len()];
         rand::fill(&mut bytes).map_err(|_| anyhow!("no random bytes"))?;
-        Ok(Self { class, bytes })
+        Ok(Self { class, bytes, frames: Vec::new() })
     }
 }
 

@@ -57,7 +57,7 @@ impl Fleet {
             self.identities.get(..count).context("more devices than there are")?.iter().collect();
         let introduce = |(): &mut (), number: usize, identity: &Identity| {
             let peer = self.identities.get(number ^ 1).context("a device without another")?;
-            dialect.introduce(Seat { identity, peer })
+            dialect.introduce(Seat { number, identity, peer })
         };
         in_threads(&wanted, stop, |_| Ok(()), introduce)
     }

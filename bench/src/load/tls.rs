@@ -26,13 +26,10 @@ impl TlsConnector {
     /// and what is measured stands on this machine. The signature is verified all the same, as it
     /// belongs to the cost of a handshake.
     ///
-    /// The suite that the relay prefers is offered first, so that a server which leaves the choice to
-    /// its clients has the same work.
+    /// Only the suite that the relay prefers is offered, so that all servers have the same work.
     pub(crate) fn new(address: SocketAddr, alpn: &[&[u8]]) -> Result<Self> {
         let mut crypto = provider::default_provider();
-        crypto
-            .cipher_suites
-            .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        crypto.cipher_suites.retain(|it| it.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
         let crypto = Arc::new(crypto);
         let verifier = Arc::new(AnyCertificate(Arc::clone(&crypto)));
         let mut config = ClientConfig::builder_with_provider(crypto)

@@ -3,6 +3,7 @@
 
 mod ends;
 mod forwarding;
+mod peers;
 mod refusals;
 mod relay;
 mod server;

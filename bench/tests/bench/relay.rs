@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use serde_json::json;
+
 use crate::server::PROGRAM;
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
@@ -32,11 +34,17 @@ fn relay_and_floor_are_compared_at_a_point() {
         "--seconds",
         "0.2",
     ]));
-    let series = said["series"].as_array().unwrap();
-    let servers: Vec<_> = series.iter().map(|it| it["server"].as_str().unwrap()).collect();
-    assert_eq!(servers, ["floor", "relay"]);
-    assert!(series[1]["ratio_to_floor"]["median"].as_f64().unwrap() > 0.0, "{said}");
-    assert!(series.iter().all(|it| it["cpu_us_per_cell"].as_f64().unwrap() > 0.0), "{said}");
+    let [point] = &said.as_array().unwrap()[..] else { panic!("{said}") };
+    assert_eq!(
+        (&point["pairs"], &point["bytes"], &point["window"]),
+        (&json!(256), &json!(32_768), &json!(8))
+    );
+    let costs = point["cpu_us_per_message"].as_object().unwrap();
+    assert_eq!(costs.keys().collect::<Vec<_>>(), ["floor", "relay"]);
+    assert!(costs.values().all(|cost| cost.as_f64().unwrap() > 0.0), "{said}");
+    assert!(point["p99_us"]["relay"].as_f64().unwrap() > 0.0, "{said}");
+    assert!(point["relay_to_floor"]["median"].as_f64().unwrap() > 0.0, "{said}");
+    assert!(point["relay_to_best_peer"].is_null(), "{said}");
 }
 
 #[test]

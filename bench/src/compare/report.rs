@@ -1,0 +1,202 @@
+//! What a comparison says to a person, and to a program.
+
+use serde_json::{Map, Value, json};
+
+use super::{Ratio, Series, at, best_peer, find, ratio};
+use crate::contender::Kind;
+use crate::load::{Outcome, Shape};
+use crate::report::{name_of, outcome_json};
+use crate::statistics::spread;
+
+/// The bar: what the relay may cost, in floors.
+const FLOOR_BAR: f64 = 1.25;
+/// The bar: what the relay may cost, in the best peer.
+const PEER_BAR: f64 = 0.5;
+/// The same where every message is a wake of its own, which costs everyone what the kernel takes for it.
+const PEER_BAR_AT_WINDOW_1: f64 = 0.6;
+
+const fn peer_bar(shape: Shape) -> f64 {
+    if shape.window == 1 { PEER_BAR_AT_WINDOW_1 } else { PEER_BAR }
+}
+
+impl Ratio {
+    /// With the verdict of a bar.
+    fn text(self, bar: f64) -> String {
+        let Self { median, least, greatest } = self;
+        let verdict = if median <= bar { "within" } else { "ABOVE" };
+        format!("{median:.2} ({least:.2}-{greatest:.2}) {verdict} {bar}")
+    }
+
+    fn json(self, bar: f64) -> Value {
+        let Self { median, least, greatest } = self;
+        json!({ "median": median, "least": least, "greatest": greatest, "bar": bar })
+    }
+}
+
+pub(super) fn print_table(table: &[Series], shapes: &[Shape]) {
+    println!("CPU of the server for one delivered cell, medians; latency of the closed loop");
+    println!();
+    println!(
+        "{:<24} {:<10} {:>9} {:>16} {:>9} {:>5} {:>9} {:>9} {:>9}  {:<26}  {:<}",
+        "pairs x bytes x window",
+        "server",
+        "us/cell",
+        "least-greatest",
+        "k cells/s",
+        "busy",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "relay / floor",
+        "relay / best peer"
+    );
+    for &shape in shapes {
+        for series in at(table, shape) {
+            print_row(table, series);
+        }
+    }
+    let refused: u64 =
+        table.iter().flat_map(|series| &series.outcomes).map(|outcome| outcome.refused).sum();
+    if refused > 0 {
+        println!("\n{refused} cells were refused as undeliverable and sent again as others.");
+    }
+}
+
+fn print_row(table: &[Series], series: &Series) {
+    let shape = series.shape;
+    let start = format!("{:<24} {:<10}", name_of(shape), series.kind.name());
+    if let Some(problem) = &series.failed {
+        println!("{start} failed: {problem}");
+        return;
+    }
+    let (mut to_floor, mut to_peer) = (String::new(), String::new());
+    if series.kind == Kind::Relay {
+        let floor = find(table, Kind::Floor, shape);
+        if let Some(ratio) = floor.and_then(|floor| ratio(series, floor)) {
+            to_floor = ratio.text(FLOOR_BAR);
+        }
+        if let Some(best) = best_peer(table, shape)
+            && let Some(ratio) = ratio(series, best)
+        {
+            to_peer = format!("{} {}", ratio.text(peer_bar(shape)), best.kind.name());
+        }
+    }
+    let (least, greatest) = spread(&series.costs()).unwrap_or((f64::NAN, f64::NAN));
+    let [p50, p99, p999] = series.latency_us();
+    let row = format!(
+        "{start} {:>9.3} {:>16} {:>9.1} {:>4.0}% {:>9.0} {:>9.0} {:>9.0}  {to_floor:<26}  {to_peer}",
+        series.median_cost(),
+        format!("{least:.3}-{greatest:.3}"),
+        series.median_of(Outcome::cells_per_s) / 1_000.0,
+        100.0 * series.busy(),
+        p50,
+        p99,
+        p999,
+    );
+    println!("{}", row.trim_end());
+}
+
+pub(super) fn print_json(table: &[Series], shapes: &[Shape]) {
+    let points: Vec<Value> = shapes.iter().map(|&shape| point(table, shape)).collect();
+    println!("{}", Value::Array(points));
+}
+
+/// Everything about one point; who was not measured there is left out.
+fn point(table: &[Series], shape: Shape) -> Value {
+    let of_all = |value: &dyn Fn(&Series) -> Value| -> Value {
+        let measured = at(table, shape).filter(|series| series.is_measured());
+        let values: Map<_, _> = measured.map(|it| (it.kind.key(), value(it))).collect();
+        Value::Object(values)
+    };
+    let failed: Map<_, _> = at(table, shape)
+        .filter_map(|it| Some((it.kind.key(), Value::from(it.failed.clone()?))))
+        .collect();
+    let relay = find(table, Kind::Relay, shape);
+    let against = |other: Option<&Series>, bar| -> Value {
+        let ratio = relay.zip(other).and_then(|(relay, other)| ratio(relay, other));
+        ratio.map_or(Value::Null, |ratio| ratio.json(bar))
+    };
+    let best = best_peer(table, shape);
+    json!({
+        "pairs": shape.pairs,
+        "bytes": shape.class.cell_len(),
+        "window": shape.window,
+        "one_write_per_cell": shape.one_write_per_cell,
+        "cpu_us_per_message": of_all(&|it| json!(it.median_cost())),
+        "p50_us": of_all(&|it| json!(it.latency_us()[0])),
+        "p99_us": of_all(&|it| json!(it.latency_us()[1])),
+        "p999_us": of_all(&|it| json!(it.latency_us()[2])),
+        "server_busy": of_all(&|it| json!(it.busy())),
+        "relay_to_floor": against(find(table, Kind::Floor, shape), FLOOR_BAR),
+        "best_peer": best.map(|best| best.kind.key()),
+        "relay_to_best_peer": against(best, peer_bar(shape)),
+        "failed": failed,
+        "rounds": of_all(&|it| {
+            it.outcomes.iter().map(|outcome| outcome_json(shape, outcome)).collect()
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+
+    use super::*;
+    use crate::peers::Peer;
+    use crate::points::POINTS;
+
+    /// A server that took so many microseconds for a message in each round.
+    fn series(kind: Kind, shape: Shape, costs: &[u64]) -> Series {
+        let outcome = |&cost: &u64| Outcome {
+            delivered: 1_000,
+            refused: 0,
+            elapsed_ns: 1_000_000_000,
+            server_cpu_ns: cost * 1_000 * 1_000,
+            load_cpu_ns: 0,
+            latency: Histogram::new(3).unwrap(),
+        };
+        let outcomes = costs.iter().map(outcome).collect();
+        Series { kind, shape, outcomes, failed: None }
+    }
+
+    #[test]
+    fn a_point_holds_the_relay_against_the_floor_and_the_best_peer() {
+        let [one, many, ..] = POINTS;
+        let mut table = vec![
+            series(Kind::Floor, one, &[8, 8, 8]),
+            series(Kind::Relay, one, &[10, 8, 12]),
+            series(Kind::Peer(Peer::Nats), one, &[20, 20, 20]),
+            series(Kind::Peer(Peer::IrohRelay), one, &[30, 16, 16]),
+            series(Kind::Peer(Peer::Redis), one, &[1]),
+            series(Kind::Floor, many, &[1]),
+        ];
+        table[4].failed = Some("lost".to_owned());
+        let said = point(&table, one);
+        assert_eq!(
+            said["cpu_us_per_message"],
+            json!({ "floor": 8.0, "relay": 10.0, "nats": 20.0, "iroh_relay": 16.0 })
+        );
+        assert_eq!(
+            said["relay_to_floor"],
+            json!({ "median": 1.25, "least": 1.0, "greatest": 1.5, "bar": 1.25 })
+        );
+        assert_eq!(said["best_peer"], "iroh_relay");
+        assert_eq!(
+            said["relay_to_best_peer"],
+            json!({ "median": 0.625, "least": 10.0 / 30.0, "greatest": 0.75, "bar": 0.6 })
+        );
+        assert_eq!(said["failed"], json!({ "redis": "lost" }));
+        assert_eq!(said["rounds"]["relay"].as_array().unwrap().len(), 3);
+        let said = point(&table, many);
+        assert_eq!(said["cpu_us_per_message"], json!({ "floor": 1.0 }));
+        assert!(said["relay_to_floor"].is_null() && said["relay_to_best_peer"].is_null());
+        assert_eq!(peer_bar(many), 0.5);
+    }
+
+    #[test]
+    fn verdicts() {
+        let text = |median| Ratio { median, least: 0.4, greatest: 0.7 }.text(0.5);
+        assert_eq!(text(0.5), "0.50 (0.40-0.70) within 0.5");
+        assert_eq!(text(0.51), "0.51 (0.40-0.70) ABOVE 0.5");
+    }
+}

@@ -1,0 +1,153 @@
+//! The servers that are compared: what each is to the others, and how it is spoken with.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::interrupt::Interrupt;
+use crate::load::dialect::Dialect;
+use crate::load::{self, Connector, Fleet, Outcome, Shape, Timing};
+use crate::peers::{IrohRelay, Mqtt, Nats, Peer, Redis};
+use crate::relay_child::Home;
+use crate::server::Server;
+
+/// A kind of server, which there is one of in a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Floor,
+    Relay,
+    Peer(Peer),
+}
+
+/// What the relay is held against it for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// The least that forwarding can cost.
+    Floor,
+    /// What is measured.
+    Relay,
+    /// What people use today: the best of them counts.
+    Peer,
+}
+
+impl Kind {
+    pub(crate) const fn group(self) -> Group {
+        match self {
+            Self::Floor => Group::Floor,
+            Self::Relay => Group::Relay,
+            Self::Peer(_) => Group::Peer,
+        }
+    }
+
+    /// As a person reads it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Relay => "relay",
+            Self::Peer(peer) => peer.name(),
+        }
+    }
+
+    /// As a program reads it.
+    pub(crate) fn key(self) -> String {
+        self.name().replace('-', "_")
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    kind: Kind,
+    server: Server,
+    language: Language,
+}
+
+/// What is spoken with it.
+#[derive(Debug)]
+enum Language {
+    Cells(Connector),
+    Nats(Nats),
+    Mqtt(Mqtt),
+    Redis(Redis),
+    IrohRelay(IrohRelay),
+}
+
+impl Contender {
+    /// Starts the floor on processor `cpu`.
+    pub(crate) fn floor(cpu: usize) -> Result<Self> {
+        Self::of_cells(Kind::Floor, Server::floor(cpu)?)
+    }
+
+    /// Starts a relay on processor `cpu`, `binary` or the one in this program, and enrols the fleet.
+    pub(crate) fn relay(
+        cpu: usize,
+        binary: Option<&Path>,
+        devices: usize,
+        fleet: &Fleet,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let server = Server::relay(&[cpu], binary, Home::new(devices)?, interrupt)?;
+        let admin = server.admin_socket().context("a relay without an admin socket")?;
+        eprintln!("enrolling {devices} devices");
+        fleet.enrol(&Connector::new(server.address())?, &admin, interrupt.flag())?;
+        Self::of_cells(Kind::Relay, server)
+    }
+
+    /// A server that speaks cells.
+    fn of_cells(kind: Kind, server: Server) -> Result<Self> {
+        let language = Language::Cells(Connector::new(server.address())?);
+        Ok(Self { kind, server, language })
+    }
+
+    /// Starts a peer on processor `cpu`.
+    pub(crate) fn peer(
+        peer: Peer,
+        program: &Path,
+        cpu: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let server = peer.start(program, cpu, interrupt)?;
+        let address = server.address();
+        let language = match peer {
+            Peer::Nats => Language::Nats(Nats::new(address)?),
+            Peer::Mosquitto => Language::Mqtt(Mqtt::new(address)?),
+            Peer::Redis => Language::Redis(Redis::new(address)?),
+            Peer::IrohRelay => Language::IrohRelay(IrohRelay::new(address)?),
+        };
+        Ok(Self { kind: Kind::Peer(peer), server, language })
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// One run on new connections.
+    pub(crate) fn measure(
+        &self,
+        fleet: &Fleet,
+        shape: Shape,
+        timing: Timing,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome> {
+        match &self.language {
+            Language::Cells(it) => self.run(it, fleet, shape, timing, interrupt),
+            Language::Nats(it) => self.run(it, fleet, shape, timing, interrupt),
+            Language::Mqtt(it) => self.run(it, fleet, shape, timing, interrupt),
+            Language::Redis(it) => self.run(it, fleet, shape, timing, interrupt),
+            Language::IrohRelay(it) => self.run(it, fleet, shape, timing, interrupt),
+        }
+    }
+
+    /// The same for every language, made once for each, so that a run knows only its own.
+    fn run<D: Dialect>(
+        &self,
+        dialect: &D,
+        fleet: &Fleet,
+        shape: Shape,
+        timing: Timing,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome> {
+        let mut devices = fleet.connect(shape.devices(), dialect, interrupt.flag())?;
+        load::run(&mut devices, shape, timing, self.server.pid(), interrupt)
+    }
+}
