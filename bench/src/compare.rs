@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::contender::{Contender, Group, Kind};
 use crate::interrupt::Interrupt;
-use crate::load::{Fleet, Outcome, Shape, Timing};
+use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
 use crate::peers::Peer;
 use crate::points::POINTS;
 use crate::report::{latency_us, name_of};
@@ -121,7 +121,7 @@ fn measure(
         return Ok(());
     }
     let what = format!("{} at {}, round {round}", series.kind.name(), name_of(series.shape));
-    match contender.measure(fleet, series.shape, timing, interrupt) {
+    match contender.measure(fleet, series.shape, Drive::Window, timing, interrupt) {
         Ok(outcome) => {
             eprintln!("{what:<48} {:8.3} us per message", outcome.cpu_us_per_cell());
             series.outcomes.push(outcome);

@@ -1,12 +1,13 @@
 //! The servers that are compared: what each is to the others, and how it is spoken with.
 
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::interrupt::Interrupt;
 use crate::load::dialect::Dialect;
-use crate::load::{self, Connector, Fleet, Outcome, Shape, Timing};
+use crate::load::{self, Connector, Drive, Fleet, Outcome, Shape, Timing};
 use crate::peers::{IrohRelay, Mqtt, Nats, Peer, Redis};
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -121,20 +122,31 @@ impl Contender {
         self.kind
     }
 
+    /// Has the kernel's scheduler prefer all of its threads to whatever else wants the processor; root may.
+    pub(crate) fn under_fifo(&self) -> Result<()> {
+        let pid = self.server.pid().to_string();
+        let done =
+            Command::new("chrt").args(["--all-tasks", "--fifo", "--pid", "1", &pid]).status();
+        let done = done.context("starting chrt failed: it belongs to util-linux")?;
+        ensure!(done.success(), "SCHED_FIFO needs root");
+        Ok(())
+    }
+
     /// One run on new connections.
     pub(crate) fn measure(
         &self,
         fleet: &Fleet,
         shape: Shape,
+        drive: Drive,
         timing: Timing,
         interrupt: &Interrupt,
     ) -> Result<Outcome> {
         match &self.language {
-            Language::Cells(it) => self.run(it, fleet, shape, timing, interrupt),
-            Language::Nats(it) => self.run(it, fleet, shape, timing, interrupt),
-            Language::Mqtt(it) => self.run(it, fleet, shape, timing, interrupt),
-            Language::Redis(it) => self.run(it, fleet, shape, timing, interrupt),
-            Language::IrohRelay(it) => self.run(it, fleet, shape, timing, interrupt),
+            Language::Cells(it) => self.run(it, fleet, shape, drive, timing, interrupt),
+            Language::Nats(it) => self.run(it, fleet, shape, drive, timing, interrupt),
+            Language::Mqtt(it) => self.run(it, fleet, shape, drive, timing, interrupt),
+            Language::Redis(it) => self.run(it, fleet, shape, drive, timing, interrupt),
+            Language::IrohRelay(it) => self.run(it, fleet, shape, drive, timing, interrupt),
         }
     }
 
@@ -144,10 +156,11 @@ impl Contender {
         dialect: &D,
         fleet: &Fleet,
         shape: Shape,
+        drive: Drive,
         timing: Timing,
         interrupt: &Interrupt,
     ) -> Result<Outcome> {
         let mut devices = fleet.connect(shape.devices(), dialect, interrupt.flag())?;
-        load::run(&mut devices, shape, timing, self.server.pid(), interrupt)
+        load::run(&mut devices, shape, drive, timing, self.server.pid(), interrupt)
     }
 }

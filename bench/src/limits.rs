@@ -28,6 +28,12 @@ pub(crate) const CONNECTIONS_MAX: usize = 20_000;
 pub(crate) const PAIRS_MAX: usize = 8_192;
 /// Cells in flight on one pair.
 pub(crate) const WINDOW_MAX: usize = 4_096;
+/// Messages of one sender of an open loop that are due and not sent: beyond them the rate is too high.
+pub(crate) const BACKLOG_MAX: usize = 16_384;
+/// Messages of all senders of an open loop in a second.
+pub(crate) const RATE_MAX: u64 = 10_000_000;
+/// Messages that the generator sends with one write of an open loop, where several are late.
+pub(crate) const LATE_BYTES_MAX: usize = 64 * 1024;
 /// Cells up to this size are all opened on arrival.
 pub(crate) const OPEN_ALWAYS_BYTES_MAX: usize = 1_024;
 /// Of larger cells one in so many is opened.

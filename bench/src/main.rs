@@ -8,6 +8,7 @@ mod ends;
 mod floor;
 mod idle;
 mod interrupt;
+mod latency;
 mod limits;
 mod load;
 mod peers;
@@ -36,10 +37,10 @@ use hushwire_uring::sockets::SocketBuffers;
 use floor::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{
-    MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX, STOPPED_MAX,
-    TRANSFER_BYTES_MAX,
+    MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, RATE_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX,
+    STOPPED_MAX, TRANSFER_BYTES_MAX,
 };
-use load::{Connector, Fleet, Shape, Timing};
+use load::{Connector, Drive, Fleet, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
 #[global_allocator]
@@ -100,6 +101,15 @@ enum Command {
     /// Takes about five minutes, with all peers fifteen; --quick takes one or three and is for seeing
     /// that it works.
     Compare(CompareArgs),
+    /// Measures latency in an open loop: messages at a rate, each timed from when it was due, whatever has become of those
+    /// before (which corrects for coordinated omission).
+    ///
+    /// Floor, relay and peers in turns. The rate is half of what the slower of floor and relay takes in a closed loop; a
+    /// peer that takes less gets half of its own. The bars, with --fifo: p99 of the relay at most 1.5 times the floor's,
+    /// p99.9 at most twice, and both below every peer's.
+    ///
+    /// Example: hush-bench latency --fifo --peers all --out latency
+    Latency(LatencyArgs),
     /// Measures the memory of idle devices: after a connect storm, at rest, and after rounds of
     /// disconnecting and connecting all.
     ///
@@ -168,6 +178,10 @@ struct LoadArgs {
     /// Cells of a pair that are on their way at any time.
     #[arg(long, default_value_t = 32)]
     window: usize,
+    /// Instead of keeping a window full, send so many cells a second of all pairs together, and count the latency from
+    /// when each was due.
+    #[arg(long, conflicts_with = "one_write_per_cell", value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    rate: Option<u64>,
     /// Write every cell by itself, where otherwise all that the window allows go together.
     #[arg(long)]
     one_write_per_cell: bool,
@@ -208,6 +222,46 @@ struct CompareArgs {
     /// Without the relay: only the floor, and the peers that are named.
     #[arg(long)]
     floor_only: bool,
+    /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
+    /// installed is left out.
+    #[arg(long, value_parser = peers::parse)]
+    peers: Option<peers::Peers>,
+    /// Where `cargo install --root` put iroh-relay, if not on the path.
+    #[arg(long, value_name = "DIRECTORY")]
+    peers_root: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+struct LatencyArgs {
+    /// Pairs of devices.
+    #[arg(long, default_value_t = 256)]
+    pairs: usize,
+    /// Size of a message: 256 times a power of two, up to 32768.
+    #[arg(long, default_value_t = 256)]
+    bytes: usize,
+    /// Messages a second of all pairs together. Default: --share of what the servers take.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
+    rate: Option<u64>,
+    /// Which part of what a server takes in a closed loop with a window of 1.
+    #[arg(long, default_value_t = 0.5)]
+    share: f64,
+    /// Rounds: how often every server is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    rounds: u16,
+    /// Seconds of each that are counted.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds of each before anything is counted.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Run the servers under SCHED_FIFO, which takes other work on the machine out of the figures. Needs root and chrt.
+    #[arg(long)]
+    fifo: bool,
+    /// Write the distributions of all (.hgrm) and a plot (latency.svg) into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    out: Option<PathBuf>,
     /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
     /// installed is left out.
     #[arg(long, value_parser = peers::parse)]
@@ -351,6 +405,7 @@ fn main() -> ExitCode {
         ),
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
+        Command::Latency(arguments) => run_latency(&arguments),
         Command::Idle(arguments) => run_idle(&arguments),
         Command::StoppedReader(arguments) => run_stopped_reader(&arguments),
         Command::Transfer(arguments) => run_transfer(&arguments),
@@ -399,7 +454,8 @@ fn load(arguments: &LoadArgs) -> Result<()> {
         fleet.enrol(&connector, admin, interrupt.flag())?;
     }
     let mut devices = fleet.connect(shape.devices(), &connector, interrupt.flag())?;
-    let outcome = load::run(&mut devices, shape, timing, arguments.pid, &interrupt)?;
+    let drive = arguments.rate.map_or(Drive::Window, Drive::Rate);
+    let outcome = load::run(&mut devices, shape, drive, timing, arguments.pid, &interrupt)?;
     report::print_outcome(shape, &outcome, arguments.json);
     Ok(())
 }
@@ -427,6 +483,31 @@ fn run_compare(arguments: &CompareArgs) -> Result<()> {
         },
     };
     compare::compare(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
+}
+
+fn run_latency(arguments: &LatencyArgs) -> Result<()> {
+    let warm_up = seconds(arguments.warm_up)?;
+    let measured = seconds(arguments.seconds)?;
+    ensure!((0.01..=1.0).contains(&arguments.share), "choose a share of 0.01 to 1");
+    let shape = Shape::new(arguments.pairs, arguments.bytes, 1)?;
+    let interrupt = Interrupt::watch()?;
+    let machine = &arguments.machine;
+    pin_current_thread(machine.load_cpu)?;
+    let plan = latency::Plan {
+        rounds: usize::from(arguments.rounds),
+        timing: Timing { warm_up, measured },
+        shape,
+        rate: arguments.rate,
+        share: arguments.share,
+        server_cpu: machine.server_cpu,
+        fifo: arguments.fifo,
+        peers: match &arguments.peers {
+            Some(peers) => peers.installed(arguments.peers_root.as_deref()),
+            None => Vec::new(),
+        },
+        directory: arguments.out.clone(),
+    };
+    latency::measure(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
 }
 
 fn run_idle(arguments: &IdleArgs) -> Result<()> {

@@ -4,6 +4,7 @@ mod cells;
 mod device;
 pub(crate) mod dialect;
 mod fleet;
+mod pace;
 pub(crate) mod records;
 mod run;
 pub(crate) mod tls;
@@ -11,7 +12,7 @@ pub(crate) mod tls;
 pub(crate) use cells::CellDevice;
 pub(crate) use device::{Connector, Device, Identity};
 pub(crate) use fleet::Fleet;
-pub(crate) use run::{Outcome, Timing, run};
+pub(crate) use run::{Drive, Outcome, Timing, run};
 
 use anyhow::{Context as _, Result, ensure};
 use hushwire_wire::cell::Class;

@@ -1,4 +1,4 @@
-//! One run: a closed loop per pair. An arrival lets the sender send one more.
+//! One run: a closed loop per pair, where an arrival lets the sender send one more, or an open loop, where the clock does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,16 +13,26 @@ use hushwire_uring::{
 
 use super::Shape;
 use super::dialect::{Message, News, Speaker};
+use super::pace::Pace;
 use super::records::whole;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::{LATENCY_NS_MAX, READ_BYTES, SILENCE_MAX};
+use crate::limits::{LATE_BYTES_MAX, LATENCY_NS_MAX, READ_BYTES, SILENCE_MAX};
 use crate::procfs;
 
 const POLL: Purpose = Purpose::poll(0);
 const SEND: Purpose = Purpose::send(0);
 /// How often a run without arrivals looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What lets senders send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// The window of the shape: a closed loop.
+    Window,
+    /// So many messages a second of all senders together, evenly spaced: an open loop.
+    Rate(u64),
+}
 
 /// How long a run takes.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +56,7 @@ pub(crate) struct Outcome {
     pub(crate) server_cpu_ns: u64,
     /// Processor time of the generator meanwhile, nanoseconds.
     pub(crate) load_cpu_ns: u64,
-    /// From send to arrival, nanoseconds.
+    /// To the arrival, nanoseconds: from the send in a closed loop, and in an open one from when the message was due.
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -62,7 +72,7 @@ impl Outcome {
     }
 }
 
-/// The messages of one sender on their way: number and time of each.
+/// The messages of one sender on their way: number and time of each, that is when it was sent or due.
 #[derive(Debug)]
 struct Flight {
     messages: VecDeque<(u64, u64)>,
@@ -75,6 +85,12 @@ struct Run<'a, D> {
     shape: Shape,
     ring: Ring,
     clock: Clock,
+    /// The clock of an open loop.
+    pace: Option<Pace>,
+    /// Senders for whom something has become due.
+    touched: Vec<usize>,
+    /// Messages of this time or a later one count for the latency.
+    counts_from_ns: u64,
     /// By the index of the sender.
     flights: Vec<Flight>,
     /// What a device received of a record that is not whole.
@@ -97,17 +113,27 @@ struct Run<'a, D> {
 pub(crate) fn run<D: Speaker>(
     devices: &mut [D],
     shape: Shape,
+    drive: Drive,
     timing: Timing,
     server: u32,
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let devices = devices.get_mut(..shape.devices()).context("too few devices")?;
     let count = devices.len();
+    let clock = Clock::start();
+    let senders = (0..count).step_by(if shape.both_ways { 1 } else { 2 }).collect();
+    let pace = match drive {
+        Drive::Window => None,
+        Drive::Rate(per_s) => Some(Pace::new(per_s, senders, count, clock.now_ns())),
+    };
     let mut run = Run {
         devices,
         shape,
         ring: DormantRing::new(RingOptions::default())?.enable()?,
-        clock: Clock::start(),
+        clock,
+        pace,
+        touched: Vec::new(),
+        counts_from_ns: 0,
         flights: (0..count).map(|_| Flight { messages: VecDeque::new(), next: 1 }).collect(),
         partial: vec![Vec::new(); count],
         sending: vec![false; count],
@@ -125,17 +151,22 @@ pub(crate) fn run<D: Speaker>(
     let (delivered, refused) = (run.delivered, run.refused);
     run.latency.reset();
     let begun_ns = run.clock.now_ns();
+    if run.pace.is_some() {
+        run.counts_from_ns = begun_ns;
+    }
     let server_begun_ns = procfs::cpu_ns(server)?;
     let load_begun_ns = procfs::cpu_ns(std::process::id())?;
     run.turns_until(timing.warm_up + timing.measured, interrupt)?;
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         server_cpu_ns: procfs::cpu_ns(server)? - server_begun_ns,
         load_cpu_ns: procfs::cpu_ns(std::process::id())? - load_begun_ns,
         elapsed_ns: run.clock.now_ns() - begun_ns,
         delivered: run.delivered - delivered,
         refused: run.refused - refused,
-        latency: run.latency,
+        latency: Histogram::new(3)?,
     };
+    run.land(interrupt)?;
+    outcome.latency = run.latency;
     Ok(outcome)
 }
 
@@ -155,13 +186,29 @@ impl<D: Speaker> Run<'_, D> {
     fn turns_until(&mut self, end: Duration, interrupt: &Interrupt) -> Result<()> {
         let end_ns = end.as_nanos() as u64;
         let begun = self.delivered;
+        self.turns(|run, now_ns| now_ns >= end_ns && run.delivered > begun, interrupt)
+    }
+
+    /// Lets arrive what an open loop has on its way: the slowest messages would be missing otherwise.
+    fn land(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let now_ns = self.clock.now_ns();
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        pace.end(now_ns);
+        let landed = |run: &Self| {
+            run.pace.as_ref().is_none_or(Pace::is_over)
+                && run.flights.iter().all(|flight| flight.messages.is_empty())
+        };
+        self.turns(|run, _| landed(run), interrupt)
+    }
+
+    fn turns(&mut self, is_over: impl Fn(&Self, u64) -> bool, interrupt: &Interrupt) -> Result<()> {
         let mut completions = Vec::new();
         let mut unread = Vec::new();
         let mut last = (self.delivered, self.clock.now_ns());
         loop {
             interrupt.check()?;
             let now_ns = self.clock.now_ns();
-            if now_ns >= end_ns && self.delivered > begun {
+            if is_over(self, now_ns) {
                 return Ok(());
             }
             if self.delivered > last.0 {
@@ -171,7 +218,10 @@ impl<D: Speaker> Run<'_, D> {
                     "nothing has arrived for {SILENCE_MAX:?}: messages are lost, or not forwarded"
                 );
             }
-            let wait = if self.unread.is_empty() { TICK } else { Duration::ZERO };
+            self.send_due(now_ns)?;
+            // The clock of an open loop is watched all the time: a sleep would end too late.
+            let busy = !self.unread.is_empty() || self.pace.is_some();
+            let wait = if busy { Duration::ZERO } else { TICK };
             self.ring.wait(Some(wait))?;
             self.ring.drain(&mut completions);
             std::mem::swap(&mut unread, &mut self.unread);
@@ -249,7 +299,9 @@ impl<D: Speaker> Run<'_, D> {
         let flight = &mut self.flights[Self::other(index)].messages;
         for _ in 0..self.news.arrived {
             let (_, sent_ns) = flight.pop_front().context("a message arrived that nobody sent")?;
-            self.latency.saturating_record(now_ns - sent_ns);
+            if sent_ns >= self.counts_from_ns {
+                self.latency.saturating_record(now_ns - sent_ns);
+            }
         }
         self.delivered += self.news.arrived as u64;
         self.news.arrived = 0;
@@ -265,7 +317,27 @@ impl<D: Speaker> Run<'_, D> {
         self.send_more(index)
     }
 
-    /// Says what `index` owes, and fills its window if it is one that sends.
+    /// Sends what has become due in an open loop.
+    fn send_due(&mut self, now_ns: u64) -> Result<()> {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let mut touched = std::mem::take(&mut self.touched);
+        pace.advance(now_ns, &mut touched)?;
+        for index in touched.drain(..) {
+            self.send_more(index)?;
+        }
+        self.touched = touched;
+        Ok(())
+    }
+
+    /// How many messages `index` may send now.
+    fn room(&self, index: usize) -> usize {
+        match &self.pace {
+            Some(pace) => pace.waiting(index).min(LATE_BYTES_MAX / self.message.bytes.len()),
+            None => self.shape.window.saturating_sub(self.flights[index].messages.len()),
+        }
+    }
+
+    /// Says what `index` owes, and what it may send if it is one that sends.
     fn send_more(&mut self, index: usize) -> Result<()> {
         if self.devices[index].owes() && !self.sending[index] {
             self.send(index, 0)?;
@@ -273,8 +345,11 @@ impl<D: Speaker> Run<'_, D> {
         if index % 2 == 1 && !self.shape.both_ways {
             return Ok(());
         }
-        while !self.sending[index] && self.flights[index].messages.len() < self.shape.window {
-            let room = self.shape.window - self.flights[index].messages.len();
+        while !self.sending[index] {
+            let room = self.room(index);
+            if room == 0 {
+                break;
+            }
             let messages = if self.shape.one_write_per_cell { 1 } else { room };
             self.send(index, messages)?;
         }
@@ -290,7 +365,9 @@ impl<D: Speaker> Run<'_, D> {
         device.seal(&mut self.message, numbers.clone(), &mut self.output)?;
         flight.next = numbers.end;
         let now_ns = self.clock.now_ns();
-        flight.messages.extend(numbers.map(|number| (number, now_ns)));
+        let pace = &mut self.pace;
+        let mut due = || pace.as_mut().and_then(|pace| pace.take(index)).unwrap_or(now_ns);
+        flight.messages.extend(numbers.map(|number| (number, due())));
         let sent = sockets::send(device.socket(), &self.output)?;
         if sent == self.output.len() {
             return Ok(());

@@ -3,6 +3,7 @@
 
 mod ends;
 mod forwarding;
+mod open_loop;
 mod peers;
 mod refusals;
 mod relay;

@@ -25,6 +25,7 @@ fn impossible_shapes_are_refused() {
         (["--seconds", "inf"], "choose 0 to 1000 seconds"),
         (["--seconds", "NaN"], "choose 0 to 1000 seconds"),
         (["--warm-up", "1e9"], "choose 0 to 1000 seconds"),
+        (["--rate", "0"], "0 is not in 1..=10000000"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["load", "--connect", "127.0.0.1:1", "--pid", "1"])
