@@ -64,21 +64,21 @@ pub(crate) fn compare(
     let devices = shapes.iter().map(Shape::devices).max().context("no such point")?;
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
     let fleet = Fleet::generate(devices)?;
-    let mut contenders = contenders(plan, relay_binary, &fleet, devices, interrupt)?;
+    let contenders = contenders(plan, relay_binary, &fleet, devices, interrupt)?;
     let mut table: Vec<Series> = shapes
         .iter()
         .flat_map(|&shape| contenders.iter().map(move |contender| (shape, contender.kind())))
         .map(|(shape, kind)| Series { kind, shape, outcomes: Vec::new(), failed: None })
         .collect();
     for round in 1..=plan.rounds {
-        for &shape in &shapes {
-            for contender in &contenders {
+        for (at, &shape) in shapes.iter().enumerate() {
+            for turn in 0..contenders.len() {
+                // Everyone is first at some point, and at each point in some round.
+                let contender = &contenders[(round + at + turn) % contenders.len()];
                 let of_this = |it: &&mut Series| it.kind == contender.kind() && it.shape == shape;
                 let series = table.iter_mut().find(of_this).context("a series for everyone")?;
                 measure(contender, series, round, plan.timing, &fleet, interrupt)?;
             }
-            // Whoever was first is last next time.
-            contenders.rotate_left(1);
         }
     }
     if as_json {

@@ -28,7 +28,7 @@ pub(crate) struct Seat<'a> {
     pub(crate) peer: &'a Identity,
 }
 
-/// A connected device in a run, which carries its sockets' bytes and cuts them into records.
+/// A connected device. A run carries its bytes and cuts them into records.
 pub(crate) trait Speaker {
     fn socket(&self) -> BorrowedFd<'_>;
 

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::clock::Clock;
 use crate::limits::{
-    INTRODUCTION_BYTES_MAX, OPEN_ALWAYS_BYTES_MAX, OPEN_ONE_IN, OWED_BYTES_MAX, READ_BYTES,
+    CONNECT_STEP_MAX, INTRODUCTION_BYTES_MAX, OPEN_ALWAYS_BYTES_MAX, OPEN_ONE_IN, OWED_BYTES_MAX,
+    READ_BYTES,
 };
 use crate::load::dialect::{Message, News, Speaker};
 use crate::load::records::{APPLICATION_DATA, control};
@@ -60,7 +62,7 @@ struct Inbound<P> {
 impl<P: Protocol> FramedDevice<P> {
     /// A device that has introduced itself.
     pub(super) fn new(introduction: Introduction, protocol: P) -> Result<Self> {
-        let Introduction { session, heard } = introduction;
+        let Introduction { session, heard, .. } = introduction;
         ensure!(heard.is_empty(), "the server said more than it was asked");
         Ok(Self { records: session.into_records()?, inbound: Inbound::new(protocol) })
     }
@@ -158,11 +160,12 @@ pub(crate) struct Introduction {
     session: Session,
     /// What came and is not yet used.
     heard: Vec<u8>,
+    clock: Clock,
 }
 
 impl Introduction {
-    pub(super) const fn new(session: Session) -> Self {
-        Self { session, heard: Vec::new() }
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, heard: Vec::new(), clock: Clock::start() }
     }
 
     pub(super) const fn session(&self) -> &Session {
@@ -184,7 +187,8 @@ impl Introduction {
                 self.heard.drain(..length);
                 return Ok(found);
             }
-            if self.heard.len() > INTRODUCTION_BYTES_MAX {
+            let late = self.clock.now_ns() > CONNECT_STEP_MAX.as_nanos() as u64;
+            if late || self.heard.len() > INTRODUCTION_BYTES_MAX {
                 bail!("the server's introduction has no end");
             }
             let count = self.session.read(&mut room)?;

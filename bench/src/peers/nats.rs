@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::framed::{Frame, FramedDevice, Introduction, Protocol};
 use super::text::{line, number};
-use crate::limits::{INTRODUCTION_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
+use crate::clock::Clock;
+use crate::limits::{CONNECT_STEP_MAX, INTRODUCTION_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use crate::load::dialect::{Dialect, Seat};
 use crate::load::tls::TlsConnector;
 
@@ -60,8 +61,13 @@ impl Dialect for Nats {
 /// Reads the line that comes before TLS, byte by byte so that nothing behind it is taken.
 fn read_info(socket: &mut TcpStream) -> Result<()> {
     let mut text = Vec::new();
+    let clock = Clock::start();
     while !text.ends_with(b"\r\n") {
-        ensure!(text.len() < INTRODUCTION_BYTES_MAX, "the server's introduction has no end");
+        let late = clock.now_ns() > CONNECT_STEP_MAX.as_nanos() as u64;
+        ensure!(
+            !late && text.len() < INTRODUCTION_BYTES_MAX,
+            "the server's introduction has no end"
+        );
         let mut byte = [0];
         socket.read_exact(&mut byte).context("nats-server did not introduce itself")?;
         text.push(byte[0]);
