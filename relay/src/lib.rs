@@ -6,6 +6,8 @@ pub mod daemon;
 pub mod identity;
 pub mod limits;
 pub mod logging;
+#[doc(hidden)]
+pub mod measuring;
 mod mesh;
 pub mod metrics;
 mod shard;

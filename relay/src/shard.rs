@@ -21,7 +21,7 @@ mod closing;
 mod commands;
 mod connection;
 mod crossing;
-mod greeting;
+pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 mod output;

@@ -91,9 +91,9 @@ pub(super) enum Who {
 
 /// What a HELLO is checked against.
 #[derive(Debug)]
-pub(super) struct Challenged {
+pub(crate) struct Challenged {
     /// The CHALLENGE's content.
-    pub(super) challenge: Vec<u8>,
+    pub(crate) challenge: Vec<u8>,
     /// The TLS exporter of the connection.
     pub(super) binding: [u8; 32],
 }

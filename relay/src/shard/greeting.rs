@@ -10,11 +10,11 @@ use hushwire_wire::control::{
 use hushwire_wire::id::{DeviceId, RelayId};
 use hushwire_wire::limits::VERSION;
 
-use super::connection::Challenged;
+pub(crate) use super::connection::Challenged;
 
 /// Why a device is not let in, in the words it will read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: ErrorCode,
     pub(super) sentence: &'static str,
 }
@@ -35,7 +35,7 @@ const WRONG_VERSION: Refusal = Refusal {
 };
 
 /// A fresh challenge for a connection with this TLS exporter.
-pub(super) fn challenge(relay: RelayId, binding: [u8; 32]) -> Option<Challenged> {
+pub(crate) fn challenge(relay: RelayId, binding: [u8; 32]) -> Option<Challenged> {
     let mut nonce = [0; 32];
     rand::fill(&mut nonce).ok()?;
     let challenge = Control::Challenge { nonce, relay, versions: vec![VERSION] }.encode();
@@ -44,7 +44,7 @@ pub(super) fn challenge(relay: RelayId, binding: [u8; 32]) -> Option<Challenged>
 
 /// Checks a HELLO against the challenge of its connection. `content` is the control cell's content that
 /// `hello` was read from.
-pub(super) fn verify(
+pub(crate) fn verify(
     challenged: &Challenged,
     content: &[u8],
     hello: Hello,

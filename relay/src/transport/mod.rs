@@ -34,3 +34,12 @@ pub use secrets::Suite;
 pub use tls::{
     Established, Handshake, Progress, Protocol, ServerTls, ServerTlsError, ServerTlsOptions,
 };
+
+/// Both ends of one direction of a connection under `secret`, with no handshake behind them.
+pub(crate) fn direction(suite: Suite, secret: &[u8; 32]) -> Result<(Sealer, Opener), Fault> {
+    let keys = || {
+        let secret = secrets::Secret::from_slice(secret);
+        keys::TrafficKeys::new(suite, secret.ok_or(Fault::Internal("a secret is too long"))?, 0)
+    };
+    Ok((Sealer::new(keys()?), Opener::new(keys()?)))
+}
