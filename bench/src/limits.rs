@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hushwire_relay::transport::limits::CARRY_CLASS_BYTES;
 use hushwire_wire::limits::IDLE_MS;
 
 /// Bytes of one receive, of the floor and of the load generator.
@@ -23,6 +24,8 @@ pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = 1_024;
 pub(crate) const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections of the floor. More are closed as they come.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+/// Bytes that reads of the floor may have cut off: a large cell of every device of a run.
+pub(crate) const CARRIED_BYTES_MAX: usize = 2 * PAIRS_MAX * CARRY_CLASS_BYTES[3];
 
 /// Pairs of devices in one run: their connections stay below the floor's maximum.
 pub(crate) const PAIRS_MAX: usize = 8_192;

@@ -6,6 +6,7 @@ mod compare;
 mod contender;
 mod ends;
 mod floor;
+mod forwarder;
 mod idle;
 mod interrupt;
 mod latency;
@@ -34,7 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_uring::sockets::SocketBuffers;
 
-use floor::FlushPolicy;
+use forwarder::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{
     MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, RATE_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX,
@@ -431,7 +432,7 @@ fn main() -> ExitCode {
 
 fn serve_floor(listen: SocketAddr, policy: FlushPolicy, buffers: SocketBuffers) -> Result<()> {
     let floor = floor::Floor::new(listen, policy, buffers)?;
-    println!("{}", serde_json::json!({ "listen": floor.address().to_string() }));
+    report::print_address(floor.address());
     floor.run()
 }
 

@@ -1,11 +1,18 @@
 //! What a measurement says to a person, and to a program.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::load::{Outcome, Shape};
 
 /// Quantiles that are reported.
 const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p999")];
+
+/// Where a server listens: its first and only line.
+pub(crate) fn print_address(address: SocketAddr) {
+    println!("{}", json!({ "listen": address.to_string() }));
+}
 
 /// `256 × 4096 × 32`, with a word on writes and directions.
 pub(crate) fn name_of(shape: Shape) -> String {

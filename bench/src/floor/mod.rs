@@ -1,31 +1,22 @@
 //! The floor: the least that forwarding can cost on this ring and these records.
 //!
-//! One thread, one ring, TLS and the opening of the protocol, and then nothing but the path of a
-//! cell: receive, open in place, find the recipient by its device ID, rewrite sender and counter,
-//! seal into the recipient's output, send when the batch is done. It verifies no proof, asks for no
-//! permission, counts nothing and bounds nobody's rate. The relay is measured against it.
+//! One thread, one ring, and nothing but the path of a cell: receive, open in place, find the recipient
+//! by its device ID, rewrite sender and counter, seal into the recipient's output, send when the batch is
+//! done. The relay is measured against it.
 
-mod connection;
-mod forward;
-mod identity;
-mod output;
-
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hushwire_relay::transport::limits::{CARRY_CLASS_BYTES, SCRATCH_BYTES_MIN};
-use hushwire_relay::transport::{CarryPool, ServerTls};
-use hushwire_uring::sockets::{self, ListenOptions, Listener, SocketBuffers};
+use hushwire_uring::sockets::{self, ListenOptions, Listener, Received, SocketBuffers};
 use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions, Token};
-use hushwire_wire::id::DeviceId;
 
-use crate::limits::{CONNECTIONS_MAX, READ_BYTES};
-use connection::{Connection, Slot, Stage};
-use output::OutputPool;
+use crate::forwarder::connection::{Connection, Place};
+use crate::forwarder::output::{Flushed, Outbox, OutputPool};
+use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over};
+use crate::limits::{CONNECTIONS_MAX, READ_BYTES, READS_PER_TURN};
 
 const ACCEPT: Kind = Kind::accept(0);
 const POLL: Kind = Kind::poll(0);
@@ -34,37 +25,73 @@ const CANCEL: Kind = Kind::cancel(0);
 
 const _: () = assert!(SCRATCH_BYTES_MIN >= CARRY_CLASS_BYTES[3] + READ_BYTES);
 
-/// When output that is held back is sent before the batch of ready connections is done.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FlushPolicy {
-    /// As soon as so many recipients have some, looked at between two connections read.
-    pub(crate) recipients_max: usize,
-    /// As soon as all have so many bytes together.
-    pub(crate) held_bytes_max: usize,
-}
-
 /// The server. It ends with its process.
 pub(crate) struct Floor {
-    ring: Ring,
+    forwarder: Forwarder<Ring>,
     listener: Listener,
-    tls: Arc<ServerTls>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    devices: HashMap<DeviceId, u32>,
     scratch: Box<[u8]>,
-    carry: CarryPool,
-    output: OutputPool,
-    /// Connections with output that has not been offered to the kernel.
-    dirty: Vec<u32>,
-    /// Bytes sealed for them.
-    held_bytes: usize,
-    policy: FlushPolicy,
     /// Connections that stopped reading before they were dry; a poll will not tell of them again.
     ready: Vec<u32>,
 }
 
+/// The floor's part of a connection.
+pub(crate) struct Port {
+    socket: OwnedFd,
+    poll_armed: bool,
+    /// The end of the peer's stream was announced; it is announced once.
+    end_follows: bool,
+}
+
+impl Driver for Ring {
+    type Port = Port;
+
+    /// The loop flushes after every batch.
+    #[inline]
+    fn output_waits(&mut self) {}
+
+    #[inline]
+    fn flush(
+        &mut self,
+        place: Place,
+        port: &mut Port,
+        outbox: &mut Outbox,
+        pool: &mut OutputPool,
+    ) -> Result<(), Over> {
+        let socket = port.socket.as_fd();
+        match outbox.flush(pool, |bytes| sockets::send(socket, bytes)) {
+            Flushed::Done => Ok(()),
+            Flushed::Short(rest) => {
+                let token = Token::new(SEND, place.generation, place.index);
+                self.send(socket, token, rest, 0).map_err(|_| {
+                    let _ = outbox.finished(Ok(0));
+                    Over
+                })
+            }
+            Flushed::Broken => Err(Over),
+        }
+    }
+
+    fn shut(&mut self, place: Place, port: &mut Port, outbox: &Outbox) {
+        // A connection that is over cannot be shut down any further.
+        let _ = sockets::shutdown_write(port.socket.as_fd());
+        let poll = Token::new(POLL, place.generation, place.index);
+        for (armed, target) in
+            [(port.poll_armed, poll), (outbox.is_in_flight(), poll.with_kind(SEND))]
+        {
+            if armed {
+                // Without it the descriptor only lives as long as the peer holds its end.
+                let _ = self.cancel(target, target.with_kind(CANCEL));
+            }
+        }
+    }
+
+    fn is_watched(port: &Port) -> bool {
+        port.poll_armed
+    }
+}
+
 impl Floor {
-    /// A floor that listens on `address`, with an identity made up for the occasion.
+    /// A floor that listens on `address`.
     pub(crate) fn new(
         address: SocketAddr,
         policy: FlushPolicy,
@@ -75,18 +102,9 @@ impl Floor {
         let options = ListenOptions { buffers, ..ListenOptions::default() };
         let listener = sockets::listen(address, &options)?;
         Ok(Self {
-            ring,
+            forwarder: Forwarder::new(ring, policy)?,
             listener,
-            tls: identity::self_signed()?,
-            slots: Vec::new(),
-            free: Vec::new(),
-            devices: HashMap::new(),
             scratch: vec![0; SCRATCH_BYTES_MIN].into_boxed_slice(),
-            carry: CarryPool::default(),
-            output: OutputPool::default(),
-            dirty: Vec::new(),
-            held_bytes: 0,
-            policy,
             ready: Vec::new(),
         })
     }
@@ -103,8 +121,9 @@ impl Floor {
         let mut ready = Vec::new();
         loop {
             let wait = (!self.ready.is_empty()).then_some(Duration::ZERO);
-            self.ring.wait(wait).context("the ring failed")?;
-            self.ring.drain(&mut completions);
+            let ring = &mut self.forwarder.driver;
+            ring.wait(wait).context("the ring failed")?;
+            ring.drain(&mut completions);
             std::mem::swap(&mut ready, &mut self.ready);
             for completion in completions.drain(..) {
                 self.complete(completion)?;
@@ -112,13 +131,14 @@ impl Floor {
             for index in ready.drain(..) {
                 self.read(index);
             }
-            self.flush_all();
+            self.forwarder.flush_all();
         }
     }
 
     fn accept(&mut self) -> Result<()> {
         let token = Token::new(ACCEPT, 0, 0);
-        Ok(self.ring.accept_multishot(self.listener.socket.as_fd(), token)?)
+        let listener = self.listener.socket.as_fd();
+        Ok(self.forwarder.driver.accept_multishot(listener, token)?)
     }
 
     fn complete(&mut self, completion: Completion) -> Result<()> {
@@ -135,25 +155,25 @@ impl Floor {
             Completion::Polled { token, ready, more } => {
                 let index = token.index();
                 let Some(connection) = self.connection(token) else { return Ok(()) };
-                connection.end_follows |= ready.peer_closed() || ready.hung_up();
-                connection.poll_armed = more;
+                connection.port.end_follows |= ready.peer_closed() || ready.hung_up();
+                connection.port.poll_armed = more;
                 self.read(index);
                 self.after_poll(index, token)?;
             }
             Completion::PollEnded { token, .. } => {
                 if let Some(connection) = self.connection(token) {
-                    connection.poll_armed = false;
-                    self.settle(token.index());
+                    connection.port.poll_armed = false;
+                    self.forwarder.settle(token.index());
                 }
             }
             Completion::Sent { token, result, .. } => {
                 let Some(connection) = self.connection(token) else { return Ok(()) };
                 if connection.outbox.finished(result) {
-                    self.mark_dirty(token.index());
+                    self.forwarder.mark_dirty(token.index());
                 } else {
-                    self.close(token.index());
+                    self.forwarder.close(token.index());
                 }
-                self.settle(token.index());
+                self.forwarder.settle(token.index());
             }
             Completion::Cancelled { .. }
             | Completion::Woken { .. }
@@ -163,84 +183,75 @@ impl Floor {
     }
 
     /// The connection that a completion is of, if it still exists.
-    fn connection(&mut self, token: Token) -> Option<&mut Connection> {
-        let slot = self.slots.get_mut(token.index() as usize)?;
-        if slot.generation == token.generation() { slot.connection.as_deref_mut() } else { None }
+    fn connection(&mut self, token: Token) -> Option<&mut Connection<Port>> {
+        let place = Place { index: token.index(), generation: token.generation() };
+        self.forwarder.connection(place)
     }
 
     fn admit(&mut self, socket: OwnedFd) -> Result<()> {
-        let Ok(handshake) = self.tls.handshake() else { return Ok(()) };
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.slots.len() == CONNECTIONS_MAX => return Ok(()),
-            None => {
-                self.slots.push(Slot::default());
-                self.slots.len() as u32 - 1
-            }
-        };
-        let slot = &mut self.slots[index as usize];
-        let connection = slot.connection.insert(Box::new(Connection::new(socket, handshake)));
-        let token = Token::new(POLL, slot.generation, index);
-        self.ring.poll_multishot(connection.socket.as_fd(), token, Interest::Read)?;
-        Ok(())
+        let port = Port { socket, poll_armed: true, end_follows: false };
+        let Some(place) = self.forwarder.admit(port) else { return Ok(()) };
+        self.poll(Token::new(POLL, place.generation, place.index))
+    }
+
+    fn poll(&mut self, token: Token) -> Result<()> {
+        let Forwarder { slots, driver: ring, .. } = &mut self.forwarder;
+        let connection = slots[token.index() as usize].connection.as_deref();
+        let socket = connection.context("a poll of nothing")?.port.socket.as_fd();
+        Ok(ring.poll_multishot(socket, token, Interest::Read)?)
     }
 
     /// A multishot poll that ended while its connection lives is armed again.
     fn after_poll(&mut self, index: u32, token: Token) -> Result<()> {
-        if let Some(connection) = self.slots[index as usize].connection.as_deref_mut()
-            && !connection.poll_armed
-            && !matches!(connection.stage, Stage::Closing)
+        if let Some(connection) = self.forwarder.slots[index as usize].connection.as_deref_mut()
+            && !connection.port.poll_armed
+            && !connection.is_closing()
         {
-            self.ring.poll_multishot(connection.socket.as_fd(), token, Interest::Read)?;
-            connection.poll_armed = true;
+            connection.port.poll_armed = true;
+            self.poll(token)?;
         }
-        self.settle(index);
+        self.forwarder.settle(index);
         Ok(())
     }
 
-    /// The first step of closing; the descriptor stays open until every operation on it has ended.
-    fn close(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        let Some(connection) = slot.connection.as_deref_mut() else { return };
-        match std::mem::replace(&mut connection.stage, Stage::Closing) {
-            Stage::Closing => return,
-            Stage::Handshaking(_) => {}
-            Stage::Open(mut link) => {
-                link.inbound.release(&mut self.carry);
-                if self.devices.get(&link.device) == Some(&index) {
-                    self.devices.remove(&link.device);
+    /// Reads one connection until it is dry or others have waited long enough.
+    fn read(&mut self, index: u32) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for turn in 1.. {
+            match self.read_once(index, &mut scratch) {
+                Ok(true) if turn < READS_PER_TURN => {}
+                Ok(true) => {
+                    self.ready.push(index);
+                    break;
+                }
+                Ok(false) => break,
+                Err(Over) => {
+                    self.forwarder.close(index);
+                    break;
                 }
             }
         }
-        // A connection that is over cannot be shut down any further.
-        let _ = sockets::shutdown_write(connection.socket.as_fd());
-        connection.outbox.release(&mut self.output);
-        let poll = Token::new(POLL, slot.generation, index);
-        let cancels = [
-            (connection.poll_armed, poll),
-            (connection.outbox.is_in_flight(), poll.with_kind(SEND)),
-        ];
-        for (armed, target) in cancels {
-            if armed {
-                // Without it the descriptor only lives as long as the peer holds its end.
-                let _ = self.ring.cancel(target, target.with_kind(CANCEL));
-            }
-        }
-        self.settle(index);
+        self.scratch = scratch;
+        self.forwarder.flush_if_many();
     }
 
-    /// The last step of closing.
-    fn settle(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        let over = slot.connection.as_deref().is_some_and(|connection| {
-            matches!(connection.stage, Stage::Closing)
-                && !connection.poll_armed
-                && !connection.outbox.is_in_flight()
-        });
-        if over {
-            slot.connection = None;
-            slot.generation = (slot.generation + 1) & Token::GENERATION_MASK;
-            self.free.push(index);
-        }
+    /// One receive. Whether there may be more.
+    fn read_once(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Over> {
+        let Forwarder { slots, carry, .. } = &mut self.forwarder;
+        let Some(connection) = slots[index as usize].connection.as_deref_mut() else {
+            return Ok(false);
+        };
+        let Some(mut cursor) = connection.begin(scratch, carry) else { return Ok(false) };
+        let at = cursor.end();
+        let room = &mut scratch[at..at + READ_BYTES];
+        let count = match sockets::recv(connection.port.socket.as_fd(), room) {
+            Ok(Received::Bytes(count)) => count,
+            Ok(Received::Empty) => 0,
+            Ok(Received::End) | Err(_) => return Err(Over),
+        };
+        // A short receive found everything there was, unless an end was announced with it.
+        let more = count == READ_BYTES || (connection.port.end_follows && count > 0);
+        self.forwarder.received(index, scratch, &mut cursor, count)?;
+        Ok(more)
     }
 }

@@ -1,30 +1,29 @@
-//! What waits to be sent: sealed into pooled buffers, sent once a batch, finished by the ring.
+//! What waits to be sent: sealed into pooled buffers, sent once a batch, finished by the driver.
 
-use std::os::fd::BorrowedFd;
+use std::io;
 
 use hushwire_relay::transport::Fault;
-use hushwire_uring::sockets;
 
 use crate::limits::{BEHIND_BYTES_MAX, OUTPUT_BUFFER_BYTES, OUTPUT_BUFFERS_KEPT_MAX};
 
 /// A buffer to seal into.
-pub(super) struct OutputBuffer {
-    bytes: Box<[u8]>,
-    used: usize,
+pub(crate) struct OutputBuffer {
+    pub(crate) bytes: Vec<u8>,
+    /// So many bytes at the front are to be sent.
+    pub(crate) used: usize,
 }
 
 /// Buffers for the next recipients, the one used last on top: it is still in the cache.
 #[derive(Default)]
-pub(super) struct OutputPool {
+pub(crate) struct OutputPool {
     free: Vec<OutputBuffer>,
 }
 
 impl OutputPool {
     fn take(&mut self) -> OutputBuffer {
-        self.free.pop().unwrap_or_else(|| OutputBuffer {
-            bytes: vec![0; OUTPUT_BUFFER_BYTES].into_boxed_slice(),
-            used: 0,
-        })
+        self.free
+            .pop()
+            .unwrap_or_else(|| OutputBuffer { bytes: vec![0; OUTPUT_BUFFER_BYTES], used: 0 })
     }
 
     fn put(&mut self, mut buffer: OutputBuffer) {
@@ -37,32 +36,32 @@ impl OutputPool {
 
 /// The output of one connection.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     sealing: Option<OutputBuffer>,
-    /// How many bytes the ring is finishing.
+    /// How many bytes the driver is finishing.
     in_flight: Option<usize>,
     /// What was sealed meanwhile.
     behind: Vec<u8>,
 }
 
 /// What came of sending.
-pub(super) enum Flushed {
-    /// Nothing is left, or the ring is at it.
+pub(crate) enum Flushed {
+    /// Nothing is left, or the driver is at it.
     Done,
-    /// The kernel is full: the ring has to finish this.
+    /// The kernel is full: the driver has to finish this.
     Short(Vec<u8>),
     /// The connection is over.
     Broken,
 }
 
 impl Outbox {
-    pub(super) fn is_in_flight(&self) -> bool {
+    pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()
     }
 
     /// Offers at least `room` bytes to `seal`, and returns how many are sealed now.
     #[inline]
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &mut self,
         pool: &mut OutputPool,
         room: usize,
@@ -77,7 +76,7 @@ impl Outbox {
     }
 
     /// Appends bytes of a handshake.
-    pub(super) fn append(&mut self, pool: &mut OutputPool, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, pool: &mut OutputPool, bytes: &[u8]) {
         self.put_behind(pool);
         self.behind.extend_from_slice(bytes);
     }
@@ -89,9 +88,13 @@ impl Outbox {
         }
     }
 
-    /// Sends what the kernel takes at once.
+    /// Sends what the kernel takes at once, with one call of `send`, which returns how many bytes that was.
     #[inline]
-    pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, pool: &mut OutputPool) -> Flushed {
+    pub(crate) fn flush(
+        &mut self,
+        pool: &mut OutputPool,
+        send: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Flushed {
         if self.in_flight.is_some() {
             self.put_behind(pool);
             return if self.behind.len() > BEHIND_BYTES_MAX {
@@ -103,16 +106,16 @@ impl Outbox {
         if !self.behind.is_empty() {
             self.put_behind(pool);
             let behind = std::mem::take(&mut self.behind);
-            return self.send(socket, &behind);
+            return self.send(&behind, send);
         }
         let Some(buffer) = self.sealing.take() else { return Flushed::Done };
-        let flushed = self.send(socket, &buffer.bytes[..buffer.used]);
+        let flushed = self.send(&buffer.bytes[..buffer.used], send);
         pool.put(buffer);
         flushed
     }
 
-    fn send(&mut self, socket: BorrowedFd<'_>, bytes: &[u8]) -> Flushed {
-        match sockets::send(socket, bytes) {
+    fn send(&mut self, bytes: &[u8], send: impl FnOnce(&[u8]) -> io::Result<usize>) -> Flushed {
+        match send(bytes) {
             Ok(sent) if sent == bytes.len() => Flushed::Done,
             Ok(sent) => {
                 self.in_flight = Some(bytes.len() - sent);
@@ -122,13 +125,13 @@ impl Outbox {
         }
     }
 
-    /// The ring ended a send. Whether all of it was sent.
-    pub(super) fn finished(&mut self, sent: std::io::Result<usize>) -> bool {
+    /// The driver ended a send. Whether all of it was sent.
+    pub(crate) fn finished(&mut self, sent: io::Result<usize>) -> bool {
         let expected = self.in_flight.take();
         sent.ok() == expected
     }
 
-    pub(super) fn release(&mut self, pool: &mut OutputPool) {
+    pub(crate) fn release(&mut self, pool: &mut OutputPool) {
         if let Some(buffer) = self.sealing.take() {
             pool.put(buffer);
         }

@@ -7,7 +7,7 @@ use hushwire_relay::transport::{ServerTls, ServerTlsOptions};
 use rustls::pki_types::PrivateKeyDer;
 
 /// A server with a key of its own (ECDSA P-256, as the relay's self-signed identity).
-pub(super) fn self_signed() -> Result<Arc<ServerTls>> {
+pub(crate) fn self_signed() -> Result<Arc<ServerTls>> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
         .context("making a certificate failed")?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
