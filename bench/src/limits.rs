@@ -5,7 +5,7 @@ use std::time::Duration;
 use hushwire_relay::transport::limits::CARRY_CLASS_BYTES;
 use hushwire_wire::limits::IDLE_MS;
 
-/// Bytes of one receive, of the floor and of the load generator.
+/// Bytes of one receive, of the floor, of the baselines and of the load generator.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Receives from one connection before the others have their turn.
 pub(crate) const READS_PER_TURN: usize = 4;
@@ -22,10 +22,13 @@ pub(crate) const OUTPUT_BUFFER_BYTES: usize = FLUSH_BYTES + 33 * 1024;
 pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = 1_024;
 /// Bytes that may wait behind a short send of the floor before it closes the connection.
 pub(crate) const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Connections of the floor. More are closed as they come.
+/// Connections of the floor and of a baseline. More are closed as they come.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;
-/// Bytes that reads of the floor may have cut off: a large cell of every device of a run.
+/// Bytes that reads of the floor and of a baseline may have cut off: a large cell of every device of a run.
 pub(crate) const CARRIED_BYTES_MAX: usize = 2 * PAIRS_MAX * CARRY_CLASS_BYTES[3];
+/// Operations that a baseline's ring takes between two submissions. Four times as many make tokio-uring a third dearer
+/// at 2 000 connections, and monoio no cheaper anywhere.
+pub(crate) const BASELINE_RING_ENTRIES: u32 = 1_024;
 
 /// Pairs of devices in one run: their connections stay below the floor's maximum.
 pub(crate) const PAIRS_MAX: usize = 8_192;

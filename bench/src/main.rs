@@ -1,6 +1,7 @@
 //! Measures what forwarding costs: a load generator, a floor to stand on, and comparisons.
 
 mod admin;
+mod baseline;
 mod clock;
 mod compare;
 mod contender;
@@ -35,6 +36,7 @@ use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_uring::sockets::SocketBuffers;
 
+use baseline::Runtime;
 use forwarder::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{
@@ -83,6 +85,18 @@ enum Command {
         /// Bytes not yet sent above which a socket is not writable (TCP_NOTSENT_LOWAT).
         #[arg(long)]
         unsent_low_water: Option<u32>,
+    },
+    /// Serves like the floor, on an async runtime in place of the relay's ring.
+    ///
+    /// It is the forwarder that one would write on that runtime, with the relay's records, one thread and a task
+    /// for every connection. Prints one line of JSON with its address, then serves until it is ended.
+    Baseline {
+        /// The runtime.
+        #[arg(long, value_enum)]
+        on: Runtime,
+        /// Address and port; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
     },
     /// Loads one server that is already running and prints what it cost.
     ///
@@ -404,6 +418,7 @@ fn main() -> ExitCode {
             FlushPolicy { recipients_max, held_bytes_max },
             SocketBuffers { send, receive, unsent_low_water },
         ),
+        Command::Baseline { on, listen } => baseline::serve(on, listen),
         Command::Load(arguments) => load(&arguments),
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Latency(arguments) => run_latency(&arguments),

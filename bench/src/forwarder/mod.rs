@@ -1,4 +1,4 @@
-//! What the floor and other forwarders have in common: TLS, the opening of the protocol, and the path of a
+//! What the floor and the baselines have in common: TLS, the opening of the protocol, and the path of a
 //! cell from the bytes received to the bytes to be sent.
 //!
 //! It verifies no proof, asks for no permission, counts nothing and bounds nobody's rate. Sockets, and
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use hushwire_relay::transport::{CarryPool, Fault, ServerTls};
+use hushwire_relay::transport::{CarryPool, Cursor, Fault, ServerTls};
 use hushwire_uring::Token;
 use hushwire_wire::id::DeviceId;
 
@@ -120,6 +120,13 @@ impl<D: Driver> Forwarder<D> {
     pub(crate) fn connection(&mut self, place: Place) -> Option<&mut Connection<D::Port>> {
         let slot = self.slots.get_mut(place.index as usize)?;
         if slot.generation == place.generation { slot.connection.as_deref_mut() } else { None }
+    }
+
+    /// [`Connection::begin`] of the connection at `place`.
+    #[inline]
+    pub(crate) fn begin(&mut self, place: Place, scratch: &mut [u8]) -> Option<Cursor> {
+        let slot = self.slots.get_mut(place.index as usize)?;
+        slot.connection.as_deref_mut()?.begin(scratch, &mut self.carry)
     }
 
     /// Puts a connection on the list of those with output.

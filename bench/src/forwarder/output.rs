@@ -6,7 +6,7 @@ use hushwire_relay::transport::Fault;
 
 use crate::limits::{BEHIND_BYTES_MAX, OUTPUT_BUFFER_BYTES, OUTPUT_BUFFERS_KEPT_MAX};
 
-/// A buffer to seal into.
+/// A buffer to seal into. A vector, all of it initialised, since some runtimes take nothing else.
 pub(crate) struct OutputBuffer {
     pub(crate) bytes: Vec<u8>,
     /// So many bytes at the front are to be sent.
@@ -27,7 +27,8 @@ impl OutputPool {
     }
 
     fn put(&mut self, mut buffer: OutputBuffer) {
-        if self.free.len() < OUTPUT_BUFFERS_KEPT_MAX {
+        // What waited behind a send was of another size.
+        if self.free.len() < OUTPUT_BUFFERS_KEPT_MAX && buffer.bytes.len() == OUTPUT_BUFFER_BYTES {
             buffer.used = 0;
             self.free.push(buffer);
         }
@@ -97,11 +98,7 @@ impl Outbox {
     ) -> Flushed {
         if self.in_flight.is_some() {
             self.put_behind(pool);
-            return if self.behind.len() > BEHIND_BYTES_MAX {
-                Flushed::Broken
-            } else {
-                Flushed::Done
-            };
+            return if self.is_overfull() { Flushed::Broken } else { Flushed::Done };
         }
         if !self.behind.is_empty() {
             self.put_behind(pool);
@@ -129,6 +126,34 @@ impl Outbox {
     pub(crate) fn finished(&mut self, sent: io::Result<usize>) -> bool {
         let expected = self.in_flight.take();
         sent.ok() == expected
+    }
+
+    /// Whether more waits behind what is being sent than a peer that reads would let come together.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.behind.len() > BEHIND_BYTES_MAX
+    }
+
+    /// Hands everything over for a send that owns its buffer, to be ended with [`sent`](Self::sent); `None` if
+    /// there is nothing, or one is at work.
+    pub(crate) fn take(&mut self, pool: &mut OutputPool) -> Option<OutputBuffer> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let buffer = if self.behind.is_empty() {
+            self.sealing.take()?
+        } else {
+            self.put_behind(pool);
+            let bytes = std::mem::take(&mut self.behind);
+            OutputBuffer { used: bytes.len(), bytes }
+        };
+        self.in_flight = Some(buffer.used);
+        Some(buffer)
+    }
+
+    /// A send that owned its buffer has ended.
+    pub(crate) fn sent(&mut self, pool: &mut OutputPool, bytes: Vec<u8>) {
+        self.in_flight = None;
+        pool.put(OutputBuffer { bytes, used: 0 });
     }
 
     pub(crate) fn release(&mut self, pool: &mut OutputPool) {

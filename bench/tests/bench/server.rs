@@ -1,4 +1,4 @@
-//! A floor for one test.
+//! A floor or a baseline for one test.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_hush-bench");
 
-/// A running floor, which ends with this value.
+/// A running server, which ends with this value.
 pub(crate) struct Floor {
     child: Child,
     pub(crate) address: String,
@@ -14,8 +14,14 @@ pub(crate) struct Floor {
 
 impl Floor {
     pub(crate) fn start() -> Self {
+        Self::start_as(&["floor"])
+    }
+
+    /// A floor, or what takes its place.
+    pub(crate) fn start_as(arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["floor", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
