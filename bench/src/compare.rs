@@ -1,4 +1,4 @@
-//! The relay against the floor and against the peers, in turns, at the six points.
+//! The relay against the floor and the peers, and the floor against the baselines, in turns, at the six points.
 
 mod report;
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::baseline::Runtime;
 use crate::contender::{Contender, Group, Kind};
 use crate::interrupt::Interrupt;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) server_cpu: usize,
     /// Without the relay.
     pub(crate) floor_only: bool,
+    /// With the floor on these runtimes as well.
+    pub(crate) baselines: Vec<Runtime>,
     /// With these as well, and their programs.
     pub(crate) peers: Vec<(Peer, PathBuf)>,
 }
@@ -40,7 +43,7 @@ struct Series {
     failed: Option<String>,
 }
 
-/// The cost of the relay in that of another: of the medians, and the least and greatest of single rounds.
+/// The cost of one in that of another: of the medians, and the least and greatest of single rounds.
 #[derive(Debug, Clone, Copy)]
 struct Ratio {
     median: f64,
@@ -101,6 +104,9 @@ fn contenders(
     let mut contenders = vec![Contender::floor(cpu)?];
     if !plan.floor_only {
         contenders.push(Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?);
+    }
+    for &runtime in &plan.baselines {
+        contenders.push(Contender::baseline(runtime, cpu)?);
     }
     for (peer, program) in &plan.peers {
         contenders.push(Contender::peer(*peer, program, cpu, interrupt)?);
@@ -164,12 +170,12 @@ impl Series {
     }
 }
 
-/// The relay in `other`.
-fn ratio(relay: &Series, other: &Series) -> Option<Ratio> {
-    let (relays, others) = (relay.costs(), other.costs());
-    let each: Vec<f64> = relays.iter().zip(&others).map(|(relay, other)| relay / other).collect();
+/// `one` in `other`.
+fn ratio(one: &Series, other: &Series) -> Option<Ratio> {
+    let (ones, others) = (one.costs(), other.costs());
+    let each: Vec<f64> = ones.iter().zip(&others).map(|(one, other)| one / other).collect();
     let (least, greatest) = spread(&each)?;
-    Some(Ratio { median: median(&relays)? / median(&others)?, least, greatest })
+    Some(Ratio { median: median(&ones)? / median(&others)?, least, greatest })
 }
 
 fn find(table: &[Series], kind: Kind, shape: Shape) -> Option<&Series> {
@@ -181,10 +187,10 @@ fn at(table: &[Series], shape: Shape) -> impl Iterator<Item = &Series> {
     table.iter().filter(move |series| series.shape == shape)
 }
 
-/// The cheapest of the peers at a point.
-fn best_peer(table: &[Series], shape: Shape) -> Option<&Series> {
+/// The cheapest of a group at a point.
+fn best(table: &[Series], group: Group, shape: Shape) -> Option<&Series> {
     at(table, shape)
-        .filter(|series| series.kind.group() == Group::Peer && series.is_measured())
+        .filter(|series| series.kind.group() == group && series.is_measured())
         .min_by(|one, other| one.median_cost().total_cmp(&other.median_cost()))
 }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
 use crate::load::dialect::Dialect;
 use crate::load::{self, Connector, Drive, Fleet, Outcome, Shape, Timing};
@@ -17,6 +18,7 @@ use crate::server::Server;
 pub(crate) enum Kind {
     Floor,
     Relay,
+    Baseline(Runtime),
     Peer(Peer),
 }
 
@@ -27,6 +29,8 @@ pub(crate) enum Group {
     Floor,
     /// What is measured.
     Relay,
+    /// The floor on another runtime: the best of them counts.
+    Baseline,
     /// What people use today: the best of them counts.
     Peer,
 }
@@ -36,6 +40,7 @@ impl Kind {
         match self {
             Self::Floor => Group::Floor,
             Self::Relay => Group::Relay,
+            Self::Baseline(_) => Group::Baseline,
             Self::Peer(_) => Group::Peer,
         }
     }
@@ -45,6 +50,7 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Relay => "relay",
+            Self::Baseline(runtime) => runtime.name(),
             Self::Peer(peer) => peer.name(),
         }
     }
@@ -92,6 +98,11 @@ impl Contender {
         eprintln!("enrolling {devices} devices");
         fleet.enrol(&Connector::new(server.address())?, &admin, interrupt.flag())?;
         Self::of_cells(Kind::Relay, server)
+    }
+
+    /// Starts the floor's forwarder on another runtime, on processor `cpu`.
+    pub(crate) fn baseline(runtime: Runtime, cpu: usize) -> Result<Self> {
+        Self::of_cells(Kind::Baseline(runtime), Server::baseline(runtime, cpu)?)
     }
 
     /// A server that speaks cells.

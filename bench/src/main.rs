@@ -36,7 +36,7 @@ use clap::{Args, Parser, Subcommand};
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_uring::sockets::SocketBuffers;
 
-use baseline::Runtime;
+use baseline::{Runtime, Runtimes};
 use forwarder::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{
@@ -234,9 +234,12 @@ struct CompareArgs {
     /// Only these points, 1 to 6, comma-separated.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=6))]
     points: Vec<u8>,
-    /// Without the relay: only the floor, and the peers that are named.
+    /// Without the relay: only the floor, and the baselines and peers that are named.
     #[arg(long)]
     floor_only: bool,
+    /// Also the floor's forwarder on other runtimes: `all`, or some of tokio, monoio and tokio-uring.
+    #[arg(long, value_name = "RUNTIMES")]
+    baselines: Option<Runtimes>,
     /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
     /// installed is left out.
     #[arg(long, value_parser = peers::parse)]
@@ -493,6 +496,7 @@ fn run_compare(arguments: &CompareArgs) -> Result<()> {
         points: arguments.points.iter().map(|&point| usize::from(point)).collect(),
         server_cpu: machine.server_cpu,
         floor_only: arguments.floor_only,
+        baselines: arguments.baselines.clone().map(|chosen| chosen.0).unwrap_or_default(),
         peers: match &arguments.peers {
             Some(peers) => peers.installed(arguments.peers_root.as_deref()),
             None => Vec::new(),

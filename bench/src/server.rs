@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::admin::Admin;
+use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
 use crate::procfs::{self, Resident};
 use crate::relay_child::Home;
@@ -30,16 +31,27 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 impl Server {
     /// Starts the floor on processor `cpu`.
     pub(crate) fn floor(cpu: usize) -> Result<Self> {
+        Self::bare(cpu, &["floor"])
+    }
+
+    /// Starts a baseline on processor `cpu`.
+    pub(crate) fn baseline(on: Runtime, cpu: usize) -> Result<Self> {
+        Self::bare(cpu, &["baseline", "--on", on.name()])
+    }
+
+    /// Starts one that says where it listens, and nothing else.
+    fn bare(cpu: usize, command: &[&str]) -> Result<Self> {
         let this = std::env::current_exe().context("this program cannot find itself")?;
-        let arguments = [OsString::from("floor"), "--listen".into(), "127.0.0.1:0".into()];
+        let arguments: Vec<OsString> =
+            command.iter().chain(&["--listen", "127.0.0.1:0"]).map(OsString::from).collect();
         let pipes = Pipes { output: Stdio::piped(), ..Pipes::none() };
         let mut child = spawn(&[cpu], &this, &arguments, pipes, &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
         let mut server = Self { child, address: NOWHERE, home: None, _files: None };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let said: serde_json::Value =
-            serde_json::from_str(&line).context("the floor did not start")?;
+        let said: serde_json::Value = serde_json::from_str(&line)
+            .with_context(|| format!("{} did not start", command.join(" ")))?;
         server.address = said["listen"].as_str().context("no address")?.parse()?;
         Ok(server)
     }

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::str::FromStr;
 use std::task::{Poll, Waker};
 
 use anyhow::Result;
@@ -33,6 +34,42 @@ pub(crate) enum Runtime {
     Monoio,
     /// tokio-uring: io_uring, waited for with epoll.
     TokioUring,
+}
+
+impl Runtime {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Tokio, Self::Monoio, Self::TokioUring];
+
+    /// What it is called on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Monoio => "monoio",
+            Self::TokioUring => "tokio-uring",
+        }
+    }
+}
+
+/// Runtimes to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Runtimes(pub(crate) Vec<Runtime>);
+
+impl FromStr for Runtimes {
+    type Err = String;
+
+    /// `all`, or names with commas between them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(Runtime::ALL.to_vec()));
+        }
+        let named: Result<Vec<_>, _> =
+            text.split(',').map(|name| <Runtime as ValueEnum>::from_str(name, false)).collect();
+        let named = named.map_err(|_| {
+            format!("choose all, or some of {}", Runtime::ALL.map(Runtime::name).join(","))
+        })?;
+        // Each once, whatever was written.
+        Ok(Self(Runtime::ALL.into_iter().filter(|runtime| named.contains(runtime)).collect()))
+    }
 }
 
 /// Listens on `address`, says where, and forwards until the process is ended.

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Ratio, Series, at, best_peer, find, ratio};
-use crate::contender::Kind;
+use super::{Ratio, Series, at, best, find, ratio};
+use crate::contender::{Group, Kind};
 use crate::load::{Outcome, Shape};
 use crate::report::{name_of, outcome_json};
 use crate::statistics::spread;
@@ -14,6 +14,11 @@ const FLOOR_BAR: f64 = 1.25;
 const PEER_BAR: f64 = 0.5;
 /// The same where every message is a wake of its own, which costs everyone what the kernel takes for it.
 const PEER_BAR_AT_WINDOW_1: f64 = 0.6;
+
+/// The bar: what the floor may cost, in the best baseline.
+const BASELINE_BAR: f64 = 1.0;
+/// Differences below this share are noise.
+const NOISE: f64 = 0.1;
 
 const fn peer_bar(shape: Shape) -> f64 {
     if shape.window == 1 { PEER_BAR_AT_WINDOW_1 } else { PEER_BAR }
@@ -55,10 +60,26 @@ pub(super) fn print_table(table: &[Series], shapes: &[Shape]) {
             print_row(table, series);
         }
     }
+    print_baselines(table, shapes);
     let refused: u64 =
         table.iter().flat_map(|series| &series.outcomes).map(|outcome| outcome.refused).sum();
     if refused > 0 {
         println!("\n{refused} cells were refused as undeliverable and sent again as others.");
+    }
+}
+
+/// Whether the ring is worth having.
+fn print_baselines(table: &[Series], shapes: &[Shape]) {
+    let mut heading = Some("floor / best baseline");
+    for &shape in shapes {
+        let floor = find(table, Kind::Floor, shape);
+        let Some((floor, best)) = floor.zip(best(table, Group::Baseline, shape)) else { continue };
+        let Some(ratio) = ratio(floor, best) else { continue };
+        if let Some(heading) = heading.take() {
+            println!("\n{:<24} {:<11} {heading}", "pairs x bytes x window", "best");
+        }
+        let verdict = ratio.text(BASELINE_BAR + NOISE);
+        println!("{:<24} {:<11} {verdict}", name_of(shape), best.kind.name());
     }
 }
 
@@ -75,7 +96,7 @@ fn print_row(table: &[Series], series: &Series) {
         if let Some(ratio) = floor.and_then(|floor| ratio(series, floor)) {
             to_floor = ratio.text(FLOOR_BAR);
         }
-        if let Some(best) = best_peer(table, shape)
+        if let Some(best) = best(table, Group::Peer, shape)
             && let Some(ratio) = ratio(series, best)
         {
             to_peer = format!("{} {}", ratio.text(peer_bar(shape)), best.kind.name());
@@ -112,11 +133,13 @@ fn point(table: &[Series], shape: Shape) -> Value {
         .filter_map(|it| Some((it.kind.key(), Value::from(it.failed.clone()?))))
         .collect();
     let relay = find(table, Kind::Relay, shape);
-    let against = |other: Option<&Series>, bar| -> Value {
-        let ratio = relay.zip(other).and_then(|(relay, other)| ratio(relay, other));
+    let floor = find(table, Kind::Floor, shape);
+    let against = |one: Option<&Series>, other: Option<&Series>, bar| -> Value {
+        let ratio = one.zip(other).and_then(|(one, other)| ratio(one, other));
         ratio.map_or(Value::Null, |ratio| ratio.json(bar))
     };
-    let best = best_peer(table, shape);
+    let peer = best(table, Group::Peer, shape);
+    let baseline = best(table, Group::Baseline, shape);
     json!({
         "pairs": shape.pairs,
         "bytes": shape.class.cell_len(),
@@ -127,9 +150,11 @@ fn point(table: &[Series], shape: Shape) -> Value {
         "p99_us": of_all(&|it| json!(it.latency_us()[1])),
         "p999_us": of_all(&|it| json!(it.latency_us()[2])),
         "server_busy": of_all(&|it| json!(it.busy())),
-        "relay_to_floor": against(find(table, Kind::Floor, shape), FLOOR_BAR),
-        "best_peer": best.map(|best| best.kind.key()),
-        "relay_to_best_peer": against(best, peer_bar(shape)),
+        "relay_to_floor": against(relay, floor, FLOOR_BAR),
+        "best_baseline": baseline.map(|best| best.kind.key()),
+        "floor_to_best_baseline": against(floor, baseline, BASELINE_BAR),
+        "best_peer": peer.map(|best| best.kind.key()),
+        "relay_to_best_peer": against(relay, peer, peer_bar(shape)),
         "failed": failed,
         "rounds": of_all(&|it| {
             it.outcomes.iter().map(|outcome| outcome_json(shape, outcome)).collect()

@@ -48,6 +48,30 @@ fn relay_and_floor_are_compared_at_a_point() {
 }
 
 #[test]
+fn the_floor_is_compared_with_the_best_baseline() {
+    let small = ["--points", "1", "--rounds", "1", "--warm-up", "0.1", "--seconds", "0.2"];
+    for (baselines, keys) in [
+        ("all", &["tokio", "monoio", "tokio_uring"][..]),
+        ("monoio,tokio,monoio", &["tokio", "monoio"]),
+    ] {
+        let chosen = ["compare", "--floor-only", "--baselines", baselines];
+        let said = object(&run(&[&chosen[..], &small].concat()));
+        let point = &said[0];
+        let costs = point["cpu_us_per_message"].as_object().unwrap();
+        let mut servers: Vec<&str> = costs.keys().map(String::as_str).collect();
+        servers.sort_unstable();
+        let mut expected = [&["floor"], keys].concat();
+        expected.sort_unstable();
+        assert_eq!(servers, expected);
+        assert!(keys.contains(&point["best_baseline"].as_str().unwrap()), "{said}");
+        assert!(point["floor_to_best_baseline"]["median"].as_f64().unwrap() > 0.0, "{said}");
+    }
+    let output = run(&["compare", "--baselines", "async-std"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("choose all, or some of tokio"), "{said}");
+}
+
+#[test]
 fn idle_devices_stay_connected_and_are_weighed() {
     let said = object(&run(&["idle", "--connections", "40", "--rest", "0.1", "--rounds", "2"]));
     let readings = said["readings"].as_array().unwrap();

@@ -75,6 +75,7 @@ impl Program {
     }
 
     /// Lets it run for so long, and kills it with SIGKILL if it has not ended by then. Whether it had.
+    #[expect(clippy::disallowed_methods, reason = "the moment of the kill is what a test asks for")]
     pub fn killed_after(mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         // Its output is closed when it ends.
