@@ -59,9 +59,12 @@ async fn who_must_upgrade_is_said_by_the_device_that_cannot_begin() {
         let mut friend = Mallory::moves_in(&relay).await;
         let paired = friend.befriends(&relay, &alice, "friend").await;
         let (mut events, device) = (alice.events(), friend.device());
-        let why = event(&mut events, |event| match event {
-            Event::PeerIncompatible { peer, why } if *peer == device => Some(*why),
-            _ => None,
+        let why = event(&mut events, |event| {
+            if let Event::PeerIncompatible { peer, why } = event {
+                (*peer == device).then_some(*why)
+            } else {
+                None
+            }
         });
         let options = SendOptions { expires_in: Some(Duration::from_secs(2)) };
         let told = async { tokio::join!(why, alice.send_with(device, "hello?", options)) };
