@@ -90,7 +90,7 @@ impl TrafficKeys {
     ) -> Result<(), Fault> {
         const FAULT: Fault = Fault::Internal("the AEAD refused to seal a record");
         let nonce = self.nonce();
-        let (body, extra_out) = out.split_at_mut_checked(plain.len()).ok_or(FAULT)?;
+        let (body, extra_out) = out.split_at_mut_checked(plain.len()).ok_or_else(|| FAULT)?;
         self.context()?
             .seal_out_of_place_scatter(nonce, Aad::from(header), plain, body, extra, extra_out)
             .map_err(|_| FAULT)?;
@@ -106,7 +106,8 @@ impl TrafficKeys {
     ) -> Result<(), Fault> {
         const FAULT: Fault = Fault::Internal("the AEAD refused to seal a control record");
         let nonce = self.nonce();
-        let (plain, tag_out) = out.split_last_chunk_mut::<RECORD_TAG_BYTES>().ok_or(FAULT)?;
+        let (plain, tag_out) =
+            out.split_last_chunk_mut::<RECORD_TAG_BYTES>().ok_or_else(|| FAULT)?;
         let tag = self
             .context()?
             .seal_in_place_separate_tag(nonce, Aad::from(header), plain)
@@ -134,7 +135,7 @@ impl TrafficKeys {
                 .map_err(|_| Fault::Internal("no AEAD context for a key of the right length"))?;
             self.context = Some(LessSafeKey::new(key));
         }
-        self.context.as_ref().ok_or(Fault::Internal("no AEAD context"))
+        self.context.as_ref().ok_or_else(|| Fault::Internal("no AEAD context"))
     }
 }
 

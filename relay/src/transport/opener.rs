@@ -103,7 +103,7 @@ impl Opener {
         }
         let inner = self.keys.open(header, body)?;
         // The content type is the last byte that is not zero; zeros behind it are padding.
-        let end = inner.iter().rposition(|&byte| byte != 0).ok_or(Fault::NoContentType)?;
+        let end = inner.iter().rposition(|&byte| byte != 0).ok_or_else(|| Fault::NoContentType)?;
         let (kind, content) = (inner[end], &inner[..end]);
         if kind == APPLICATION_DATA {
             if end == 0 {
