@@ -88,12 +88,12 @@ impl TrafficKeys {
         extra: &[u8],
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        const FAULT: Fault = Fault::Internal("the AEAD refused to seal a record");
+        let fault = || Fault::Internal("the AEAD refused to seal a record");
         let nonce = self.nonce();
-        let (body, extra_out) = out.split_at_mut_checked(plain.len()).ok_or_else(|| FAULT)?;
+        let (body, extra_out) = out.split_at_mut_checked(plain.len()).ok_or_else(fault)?;
         self.context()?
             .seal_out_of_place_scatter(nonce, Aad::from(header), plain, body, extra, extra_out)
-            .map_err(|_| FAULT)?;
+            .map_err(|_| fault())?;
         self.sequence += 1;
         Ok(())
     }
@@ -104,14 +104,13 @@ impl TrafficKeys {
         header: [u8; RECORD_HEADER_BYTES],
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        const FAULT: Fault = Fault::Internal("the AEAD refused to seal a control record");
+        let fault = || Fault::Internal("the AEAD refused to seal a control record");
         let nonce = self.nonce();
-        let (plain, tag_out) =
-            out.split_last_chunk_mut::<RECORD_TAG_BYTES>().ok_or_else(|| FAULT)?;
+        let (plain, tag_out) = out.split_last_chunk_mut::<RECORD_TAG_BYTES>().ok_or_else(fault)?;
         let tag = self
             .context()?
             .seal_in_place_separate_tag(nonce, Aad::from(header), plain)
-            .map_err(|_| FAULT)?;
+            .map_err(|_| fault())?;
         tag_out.copy_from_slice(tag.as_ref());
         self.sequence += 1;
         Ok(())

@@ -38,7 +38,7 @@ impl Sealer {
         let mut written = 0;
         for content in plain.chunks(RECORD_PLAIN_BYTES_MAX) {
             let end = written + record_len(content.len());
-            let record = out.get_mut(written..end).ok_or_else(|| TOO_SHORT)?;
+            let record = out.get_mut(written..end).ok_or_else(too_short)?;
             let (header, body) = self.begin_record(record)?;
             self.keys.seal(header, content, &[APPLICATION_DATA], body)?;
             written = end;
@@ -126,7 +126,7 @@ impl Sealer {
             return Err(Fault::Internal("a control record padded out of range"));
         }
         let written = record_len(padded_to);
-        let record = out.get_mut(..written).ok_or_else(|| TOO_SHORT)?;
+        let record = out.get_mut(..written).ok_or_else(too_short)?;
         let (header, body) = self.begin_record(record)?;
         body[..content.len()].copy_from_slice(content);
         body[content.len()] = kind;
@@ -145,7 +145,7 @@ impl Sealer {
             return Err(Fault::Internal("too many records sealed under one key"));
         }
         let (front, body) =
-            record.split_first_chunk_mut::<RECORD_HEADER_BYTES>().ok_or_else(|| TOO_SHORT)?;
+            record.split_first_chunk_mut::<RECORD_HEADER_BYTES>().ok_or_else(too_short)?;
         // At most 16 384 + 17, so the length fits.
         let [high, low] = (body.len() as u16).to_be_bytes();
         *front = [APPLICATION_DATA, LEGACY_VERSION[0], LEGACY_VERSION[1], high, low];
@@ -177,7 +177,9 @@ impl fmt::Debug for Sealer {
     }
 }
 
-const TOO_SHORT: Fault = Fault::Internal("no room for a record");
+fn too_short() -> Fault {
+    Fault::Internal("no room for a record")
+}
 
 fn append(
     out: &mut Vec<u8>,
