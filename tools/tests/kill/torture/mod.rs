@@ -7,10 +7,9 @@
 mod courier;
 mod driver;
 #[path = "../../support/people.rs"]
-#[allow(
+#[expect(
     dead_code,
     unreachable_pub,
-    clippy::allow_attributes,
     reason = "what the tests of whole processes share; a part of it is used here"
 )]
 mod people;
