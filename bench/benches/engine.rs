@@ -24,6 +24,13 @@ fn main() {
             b.iter(|| shard.step());
         });
     }
+    // What a cell costs may not depend on how many are connected.
+    for devices in [200, 20_000] {
+        group.bench_function(format!("verdict/same recipient/{devices} devices"), |b| {
+            let mut shard = Shard::new(Recipient::Same, devices);
+            b.iter(|| shard.step());
+        });
+    }
     group.finish();
     criterion.final_summary();
 }

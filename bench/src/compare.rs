@@ -2,16 +2,14 @@
 
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::baseline::Runtime;
-use crate::contender::{Contender, Group, Kind};
+use crate::contender::{Contender, Group, Kind, Lineup};
 use crate::interrupt::Interrupt;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
-use crate::peers::Peer;
 use crate::points::POINTS;
 use crate::report::{latency_us, name_of};
 use crate::statistics::{median, spread};
@@ -24,14 +22,7 @@ pub(crate) struct Plan {
     pub(crate) timing: Timing,
     /// Which of the points, by their place in the table from 1; all if empty.
     pub(crate) points: Vec<usize>,
-    /// Processor of the servers. The generator has another.
-    pub(crate) server_cpu: usize,
-    /// Without the relay.
-    pub(crate) floor_only: bool,
-    /// With the floor on these runtimes as well.
-    pub(crate) baselines: Vec<Runtime>,
-    /// With these as well, and their programs.
-    pub(crate) peers: Vec<(Peer, PathBuf)>,
+    pub(crate) lineup: Lineup,
 }
 
 /// One server at one point, all rounds.
@@ -67,7 +58,7 @@ pub(crate) fn compare(
     let devices = shapes.iter().map(Shape::devices).max().context("no such point")?;
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
     let fleet = Fleet::generate(devices)?;
-    let contenders = contenders(plan, relay_binary, &fleet, devices, interrupt)?;
+    let contenders = plan.lineup.start(relay_binary, devices, &fleet, interrupt)?;
     let mut table: Vec<Series> = shapes
         .iter()
         .flat_map(|&shape| contenders.iter().map(move |contender| (shape, contender.kind())))
@@ -90,28 +81,6 @@ pub(crate) fn compare(
         report::print_table(&table, &shapes)
     }
     Ok(())
-}
-
-/// Everyone who takes part, in the order of the table.
-fn contenders(
-    plan: &Plan,
-    relay_binary: Option<&Path>,
-    fleet: &Fleet,
-    devices: usize,
-    interrupt: &Interrupt,
-) -> Result<Vec<Contender>> {
-    let cpu = plan.server_cpu;
-    let mut contenders = vec![Contender::floor(cpu)?];
-    if !plan.floor_only {
-        contenders.push(Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?);
-    }
-    for &runtime in &plan.baselines {
-        contenders.push(Contender::baseline(runtime, cpu)?);
-    }
-    for (peer, program) in &plan.peers {
-        contenders.push(Contender::peer(*peer, program, cpu, interrupt)?);
-    }
-    Ok(contenders)
 }
 
 /// One run. A peer that fails at a point is left out there, and does not end a measurement of the relay.

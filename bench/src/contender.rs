@@ -1,6 +1,6 @@
 //! The servers that are compared: what each is to the others, and how it is spoken with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -61,6 +61,42 @@ impl Kind {
     }
 }
 
+/// Who takes part.
+#[derive(Debug, Clone)]
+pub(crate) struct Lineup {
+    /// Processor of the servers. The generator has another.
+    pub(crate) cpu: usize,
+    pub(crate) with_relay: bool,
+    /// With the floor on these runtimes as well.
+    pub(crate) baselines: Vec<Runtime>,
+    /// With these as well, and their programs.
+    pub(crate) peers: Vec<(Peer, PathBuf)>,
+}
+
+impl Lineup {
+    /// Starts everyone, in the order of a table; the relay knows the whole fleet.
+    pub(crate) fn start(
+        &self,
+        relay_binary: Option<&Path>,
+        devices: usize,
+        fleet: &Fleet,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Contender>> {
+        let cpu = self.cpu;
+        let mut contenders = vec![Contender::floor(cpu)?];
+        if self.with_relay {
+            contenders.push(Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?);
+        }
+        for &runtime in &self.baselines {
+            contenders.push(Contender::baseline(runtime, cpu)?);
+        }
+        for (peer, program) in &self.peers {
+            contenders.push(Contender::peer(*peer, program, cpu, interrupt)?);
+        }
+        Ok(contenders)
+    }
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub(crate) struct Contender {
@@ -81,12 +117,12 @@ enum Language {
 
 impl Contender {
     /// Starts the floor on processor `cpu`.
-    pub(crate) fn floor(cpu: usize) -> Result<Self> {
+    fn floor(cpu: usize) -> Result<Self> {
         Self::of_cells(Kind::Floor, Server::floor(cpu)?)
     }
 
     /// Starts a relay on processor `cpu`, `binary` or the one in this program, and enrols the fleet.
-    pub(crate) fn relay(
+    fn relay(
         cpu: usize,
         binary: Option<&Path>,
         devices: usize,
@@ -101,7 +137,7 @@ impl Contender {
     }
 
     /// Starts the floor's forwarder on another runtime, on processor `cpu`.
-    pub(crate) fn baseline(runtime: Runtime, cpu: usize) -> Result<Self> {
+    fn baseline(runtime: Runtime, cpu: usize) -> Result<Self> {
         Self::of_cells(Kind::Baseline(runtime), Server::baseline(runtime, cpu)?)
     }
 
@@ -112,12 +148,7 @@ impl Contender {
     }
 
     /// Starts a peer on processor `cpu`.
-    pub(crate) fn peer(
-        peer: Peer,
-        program: &Path,
-        cpu: usize,
-        interrupt: &Interrupt,
-    ) -> Result<Self> {
+    fn peer(peer: Peer, program: &Path, cpu: usize, interrupt: &Interrupt) -> Result<Self> {
         let server = peer.start(program, cpu, interrupt)?;
         let address = server.address();
         let language = match peer {

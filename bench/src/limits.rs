@@ -38,7 +38,7 @@ pub(crate) const WINDOW_MAX: usize = 4_096;
 pub(crate) const BACKLOG_MAX: usize = 16_384;
 /// Messages of all senders of an open loop in a second.
 pub(crate) const RATE_MAX: u64 = 10_000_000;
-/// Messages that the generator sends with one write of an open loop, where several are late.
+/// Bytes of messages that one write of an open loop takes, where several are late.
 pub(crate) const LATE_BYTES_MAX: usize = 64 * 1024;
 /// Cells up to this size are all opened on arrival.
 pub(crate) const OPEN_ALWAYS_BYTES_MAX: usize = 1_024;

@@ -37,6 +37,7 @@ use hushwire_uring::affinity::pin_current_thread;
 use hushwire_uring::sockets::SocketBuffers;
 
 use baseline::{Runtime, Runtimes};
+use contender::Lineup;
 use forwarder::FlushPolicy;
 use interrupt::Interrupt;
 use limits::{
@@ -119,7 +120,7 @@ enum Command {
     /// Measures latency in an open loop: messages at a rate, each timed from when it was due, whatever has become of those
     /// before (which corrects for coordinated omission).
     ///
-    /// Floor, relay and peers in turns. The rate is half of what the slower of floor and relay takes in a closed loop; a
+    /// Floor, relay, and whoever else is named, in turns. The rate is half of what the slower of floor and relay takes in a closed loop; a
     /// peer that takes less gets half of its own. The bars, with --fifo: p99 of the relay at most 1.5 times the floor's,
     /// p99.9 at most twice, and both below every peer's.
     ///
@@ -237,16 +238,8 @@ struct CompareArgs {
     /// Without the relay: only the floor, and the baselines and peers that are named.
     #[arg(long)]
     floor_only: bool,
-    /// Also the floor's forwarder on other runtimes: `all`, or some of tokio, monoio and tokio-uring.
-    #[arg(long, value_name = "RUNTIMES")]
-    baselines: Option<Runtimes>,
-    /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
-    /// installed is left out.
-    #[arg(long, value_parser = peers::parse)]
-    peers: Option<peers::Peers>,
-    /// Where `cargo install --root` put iroh-relay, if not on the path.
-    #[arg(long, value_name = "DIRECTORY")]
-    peers_root: Option<PathBuf>,
+    #[command(flatten)]
+    others: OthersArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -280,6 +273,18 @@ struct LatencyArgs {
     /// Write the distributions of all (.hgrm) and a plot (latency.svg) into this directory.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    others: OthersArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// Whom the relay and the floor are held against.
+#[derive(Debug, Args)]
+struct OthersArgs {
+    /// Also the floor's forwarder on other runtimes: `all`, or some of tokio, monoio and tokio-uring.
+    #[arg(long, value_name = "RUNTIMES")]
+    baselines: Option<Runtimes>,
     /// Also these servers: nats, mosquitto, redis, iroh-relay, comma-separated, or all. What is not
     /// installed is left out.
     #[arg(long, value_parser = peers::parse)]
@@ -287,8 +292,18 @@ struct LatencyArgs {
     /// Where `cargo install --root` put iroh-relay, if not on the path.
     #[arg(long, value_name = "DIRECTORY")]
     peers_root: Option<PathBuf>,
-    #[command(flatten)]
-    machine: MachineArgs,
+}
+
+impl OthersArgs {
+    fn lineup(&self, cpu: usize, with_relay: bool) -> Lineup {
+        let peers = self.peers.as_ref();
+        Lineup {
+            cpu,
+            with_relay,
+            baselines: self.baselines.clone().map(|chosen| chosen.0).unwrap_or_default(),
+            peers: peers.map(|it| it.installed(self.peers_root.as_deref())).unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -494,13 +509,7 @@ fn run_compare(arguments: &CompareArgs) -> Result<()> {
         rounds,
         timing,
         points: arguments.points.iter().map(|&point| usize::from(point)).collect(),
-        server_cpu: machine.server_cpu,
-        floor_only: arguments.floor_only,
-        baselines: arguments.baselines.clone().map(|chosen| chosen.0).unwrap_or_default(),
-        peers: match &arguments.peers {
-            Some(peers) => peers.installed(arguments.peers_root.as_deref()),
-            None => Vec::new(),
-        },
+        lineup: arguments.others.lineup(machine.server_cpu, !arguments.floor_only),
     };
     compare::compare(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)
 }
@@ -519,12 +528,8 @@ fn run_latency(arguments: &LatencyArgs) -> Result<()> {
         shape,
         rate: arguments.rate,
         share: arguments.share,
-        server_cpu: machine.server_cpu,
+        lineup: arguments.others.lineup(machine.server_cpu, true),
         fifo: arguments.fifo,
-        peers: match &arguments.peers {
-            Some(peers) => peers.installed(arguments.peers_root.as_deref()),
-            None => Vec::new(),
-        },
         directory: arguments.out.clone(),
     };
     latency::measure(&plan, machine.relay_binary.as_deref(), machine.json, &interrupt)

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 
-use crate::contender::{Contender, Group, Kind};
+use crate::contender::{Contender, Group, Kind, Lineup};
 use crate::interrupt::Interrupt;
 use crate::limits::RATE_MAX;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
-use crate::peers::Peer;
 use crate::report::name_of;
 
 /// What is measured, and how long.
@@ -25,13 +24,11 @@ pub(crate) struct Plan {
     pub(crate) shape: Shape,
     /// Messages a second; where absent, `share` of what the slower of floor and relay takes in a closed loop.
     pub(crate) rate: Option<u64>,
-    /// Of its own saturation, whatever the rate is, a peer gets no more than this share.
+    /// Of its own saturation, whatever the rate is, anybody else gets no more than this share.
     pub(crate) share: f64,
-    /// Processor of the servers. The generator has another.
-    pub(crate) server_cpu: usize,
+    pub(crate) lineup: Lineup,
     /// Servers under SCHED_FIFO, where nothing else on the machine takes their processor.
     pub(crate) fifo: bool,
-    pub(crate) peers: Vec<(Peer, PathBuf)>,
     /// Where the distributions and the plot go.
     pub(crate) directory: Option<PathBuf>,
 }
@@ -55,14 +52,7 @@ pub(crate) fn measure(
     let devices = plan.shape.devices();
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
     let fleet = Fleet::generate(devices)?;
-    let cpu = plan.server_cpu;
-    let mut contenders = vec![
-        Contender::floor(cpu)?,
-        Contender::relay(cpu, relay_binary, devices, &fleet, interrupt)?,
-    ];
-    for (peer, program) in &plan.peers {
-        contenders.push(Contender::peer(*peer, program, cpu, interrupt)?);
-    }
+    let mut contenders = plan.lineup.start(relay_binary, devices, &fleet, interrupt)?;
     if plan.fifo {
         contenders.iter().try_for_each(Contender::under_fifo)?;
     }
@@ -111,13 +101,14 @@ fn rates(
         );
         most.push((contender.kind(), outcome.cells_per_s()));
     }
-    let ours = most.iter().filter(|(kind, _)| kind.group() != Group::Peer);
+    let is_ours = |kind: &Kind| matches!(kind.group(), Group::Floor | Group::Relay);
+    let ours = most.iter().filter(|(kind, _)| is_ours(kind));
     let slower = ours.map(|(_, per_s)| *per_s).fold(f64::MAX, f64::min);
     let common = plan.rate.unwrap_or((plan.share * slower) as u64);
     ensure!((1..=RATE_MAX).contains(&common), "choose a rate of 1 to {RATE_MAX} messages a second");
     let series = |(kind, most): (Kind, f64)| -> Result<Series> {
         let own = (plan.share * most) as u64;
-        let per_s = if kind.group() == Group::Peer { common.min(own).max(1) } else { common };
+        let per_s = if is_ours(&kind) { common } else { common.min(own).max(1) };
         Ok(Series { kind, per_s, outcomes: Vec::new(), latency: Histogram::new(3)? })
     };
     most.into_iter().map(series).collect()
