@@ -8,11 +8,12 @@ use hushwire_engine::Envelope;
 use hushwire_uring::Wake;
 use hushwire_wire::control::Hello;
 use hushwire_wire::id::RelayId;
+use rustls::server::ServerConfig;
 
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::shard::greeting;
-use crate::transport::{Fault, Opener, Sealer, Suite, direction};
+use crate::transport::{Fault, Opener, Sealer, ServerTls, Suite, direction};
 
 /// Both ends of one direction under a secret that everybody may know.
 ///
@@ -20,6 +21,12 @@ use crate::transport::{Fault, Opener, Sealer, Suite, direction};
 /// [`Fault::Internal`] if the keys cannot be derived.
 pub fn records(suite: Suite, secret: &[u8; 32]) -> Result<(Sealer, Opener), Fault> {
     direction(suite, secret)
+}
+
+/// What a server is configured to that speaks the relay's TLS through rustls alone.
+#[must_use]
+pub fn rustls_alone(tls: &ServerTls) -> ServerConfig {
+    tls.rustls_alone()
 }
 
 /// One of two shards, as the other one sees it.

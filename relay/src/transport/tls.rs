@@ -8,11 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use hushwire_wire::limits::{ALPN, EXPORTER_LABEL};
-use rustls::ConnectionTrafficSecrets;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConfig, UnbufferedServerConnection};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ConnectionTrafficSecrets, NoKeyLog};
 use thiserror::Error;
 
 use super::fault::Fault;
@@ -141,6 +141,15 @@ impl ServerTls {
         let connection = UnbufferedServerConnection::new(Arc::clone(&self.config))
             .map_err(|error| Fault::Handshake(Box::new(error)))?;
         Ok(Handshake { live: Some(Box::new(Live::new(connection))) })
+    }
+
+    /// The same for a server that leaves its records to rustls: identity, groups, suites and tickets, and
+    /// no secret comes out.
+    pub(crate) fn rustls_alone(&self) -> ServerConfig {
+        let mut config = ServerConfig::clone(&self.config);
+        config.key_log = Arc::new(NoKeyLog);
+        config.enable_secret_extraction = false;
+        config
     }
 }
 
