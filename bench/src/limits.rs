@@ -48,6 +48,15 @@ pub(crate) const OPEN_ONE_IN: u64 = 64;
 pub(crate) const CONNECT_THREADS: usize = 8;
 /// How long one step of a connect may take.
 pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
+/// Tickets that one connector remembers.
+pub(crate) const TICKETS_KEPT_MAX: usize = 8;
+/// Connections of a server of handshakes alone. More are closed as they come.
+pub(crate) const GREETED_MAX: usize = 4_096;
+/// Handshakes that the generator has under way, each in a thread of its own.
+pub(crate) const HANDSHAKES_AT_ONCE_MAX: i64 = 64;
+/// Devices that take turns in one of these threads, so that a server has long seen the end of a device's last
+/// connection when its next one comes.
+pub(crate) const DEVICES_PER_THREAD: usize = 8;
 /// Bytes of anything that a peer may say while a device introduces itself.
 pub(crate) const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 /// Longest message of a peer, bytes: what is sent has at most 32 KiB.

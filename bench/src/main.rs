@@ -8,6 +8,7 @@ mod contender;
 mod ends;
 mod floor;
 mod forwarder;
+mod handshakes;
 mod idle;
 mod interrupt;
 mod latency;
@@ -149,6 +150,15 @@ enum Command {
     /// With --with-transfer also beside a stream to the same peer that takes all it can get. The bar: that makes
     /// their p99 at most twice as long.
     RoundTrip(RoundTripArgs),
+    /// Measures what a connect costs, full and resumed, against a bare rustls server with the same certificate and
+    /// groups that verifies one signature and exchanges one cell each way.
+    ///
+    /// The measure is the server's processor time for one handshake, as the generator may well be the slower one. The
+    /// bar: one core of the relay makes 0.80 of the full handshakes that one of the bare server makes.
+    Handshakes(handshakes::HandshakesArgs),
+    /// Serves handshakes and nothing else. For internal use.
+    #[command(hide = true)]
+    Greeter(handshakes::GreeterArgs),
     /// Is a device. For internal use.
     #[command(hide = true)]
     Device,
@@ -444,6 +454,8 @@ fn main() -> ExitCode {
         Command::StoppedReader(arguments) => run_stopped_reader(&arguments),
         Command::Transfer(arguments) => run_transfer(&arguments),
         Command::RoundTrip(arguments) => run_round_trip(&arguments),
+        Command::Handshakes(arguments) => handshakes::run(&arguments),
+        Command::Greeter(arguments) => handshakes::serve(&arguments),
         Command::Device => ends::serve(),
         Command::Reader { connect } => stopped_reader::serve(connect),
         Command::Relay { arguments } => {

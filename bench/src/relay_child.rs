@@ -9,6 +9,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use hushwire_relay::identity::{CERTIFICATE_FILE, KEY_FILE};
 use tempfile::TempDir;
 
 use crate::clock::Clock;
@@ -32,7 +33,7 @@ impl Home {
         let ready = UnixDatagram::bind(directory.path().join("notify"))?;
         ready.set_read_timeout(Some(LOOK))?;
         let home = Self { directory, ready };
-        let data = home.directory.path().join("data");
+        let data = home.data();
         fs::create_dir(&data)?;
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         fs::write(home.configuration(), home.text(&data, devices)?)?;
@@ -47,6 +48,15 @@ impl Home {
     /// The admin socket.
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.directory.path().join("admin.sock")
+    }
+
+    /// The certificate that the relay has made for itself, and its key.
+    pub(crate) fn identity(&self) -> [PathBuf; 2] {
+        [CERTIFICATE_FILE, KEY_FILE].map(|name| self.data().join(name))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Where the relay says that it is ready (`NOTIFY_SOCKET` of sd_notify(3)).

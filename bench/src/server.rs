@@ -31,19 +31,27 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 impl Server {
     /// Starts the floor on processor `cpu`.
     pub(crate) fn floor(cpu: usize) -> Result<Self> {
-        Self::bare(cpu, &["floor"])
+        Self::bare(cpu, &["floor"].map(OsString::from))
     }
 
     /// Starts a baseline on processor `cpu`.
     pub(crate) fn baseline(on: Runtime, cpu: usize) -> Result<Self> {
-        Self::bare(cpu, &["baseline", "--on", on.name()])
+        Self::bare(cpu, &["baseline", "--on", on.name()].map(OsString::from))
+    }
+
+    /// Starts a server of handshakes alone on processor `cpu`, with this certificate and its key.
+    pub(crate) fn greeter(cpu: usize, identity: &[PathBuf; 2]) -> Result<Self> {
+        let mut arguments = ["greeter", "--certificate", "", "--key", ""].map(OsString::from);
+        let [certificate, key] = identity;
+        arguments[2] = certificate.into();
+        arguments[4] = key.into();
+        Self::bare(cpu, &arguments)
     }
 
     /// Starts one that says where it listens, and nothing else.
-    fn bare(cpu: usize, command: &[&str]) -> Result<Self> {
+    fn bare(cpu: usize, command: &[OsString]) -> Result<Self> {
         let this = std::env::current_exe().context("this program cannot find itself")?;
-        let arguments: Vec<OsString> =
-            command.iter().chain(&["--listen", "127.0.0.1:0"]).map(OsString::from).collect();
+        let arguments = [command, &["--listen", "127.0.0.1:0"].map(OsString::from)].concat();
         let pipes = Pipes { output: Stdio::piped(), ..Pipes::none() };
         let mut child = spawn(&[cpu], &this, &arguments, pipes, &[])?;
         let stdout = child.stdout.take().context("a child without output")?;
@@ -51,7 +59,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let said: serde_json::Value = serde_json::from_str(&line)
-            .with_context(|| format!("{} did not start", command.join(" ")))?;
+            .with_context(|| format!("{} did not start", command[0].display()))?;
         server.address = said["listen"].as_str().context("no address")?.parse()?;
         Ok(server)
     }
@@ -98,6 +106,11 @@ impl Server {
     /// Where a relay can be asked; the floor has nothing to say.
     pub(crate) fn admin_socket(&self) -> Option<PathBuf> {
         self.home.as_ref().map(Home::admin_socket)
+    }
+
+    /// The files that a relay's certificate and key are in.
+    pub(crate) fn identity(&self) -> Option<[PathBuf; 2]> {
+        self.home.as_ref().map(Home::identity)
     }
 
     /// Where it listens.

@@ -6,7 +6,7 @@
 
 pub(crate) mod connection;
 mod identity;
-mod opening;
+pub(crate) mod opening;
 pub(crate) mod output;
 mod path;
 

@@ -6,7 +6,7 @@ use hushwire_wire::id::RelayId;
 use hushwire_wire::limits::VERSION;
 
 /// The cell of a CHALLENGE; `None` without randomness.
-pub(super) fn challenge() -> Option<Vec<u8>> {
+pub(crate) fn challenge() -> Option<Vec<u8>> {
     let mut nonce = [0; 32];
     rand::fill(&mut nonce).ok()?;
     let relay = RelayId::new([0xf1; 32]);
@@ -14,7 +14,7 @@ pub(super) fn challenge() -> Option<Vec<u8>> {
 }
 
 /// The cell of a WELCOME.
-pub(super) fn welcome() -> Option<Vec<u8>> {
+pub(crate) fn welcome() -> Option<Vec<u8>> {
     let welcome = Control::Welcome(Welcome {
         shard: 0,
         shards: 1,

@@ -76,8 +76,28 @@ impl Connector {
         Ok(Self(TlsConnector::new(address, &[ALPN])?))
     }
 
-    /// A full handshake, the opening, and a welcome. `token` enrols the device.
+    /// The same server, reached with a memory for one session after the other.
+    pub(crate) fn with_memory(&self) -> Self {
+        Self(self.0.with_memory())
+    }
+
+    /// A handshake, the opening, and a welcome. `token` enrols the device.
     pub(crate) fn connect(&self, identity: &Identity, token: Option<&[u8]>) -> Result<Device> {
+        let (session, egress_bytes_max) = self.open(identity, token)?;
+        let Records { socket, sealing, opening } = session.into_records()?;
+        Ok(Device {
+            socket,
+            id: identity.device,
+            sealing,
+            opening,
+            counter: 1,
+            expected: 2,
+            egress_bytes_max,
+        })
+    }
+
+    /// The same, of a connection that stays rustls'; with the bytes that may wait on the server for the device.
+    pub(crate) fn open(&self, identity: &Identity, token: Option<&[u8]>) -> Result<(Session, u32)> {
         let mut session = self.0.handshake(self.0.tcp()?)?;
         let challenge = receive(&mut session).context("no CHALLENGE came")?;
         let binding = session.exporter(EXPORTER_LABEL, &[])?;
@@ -91,16 +111,7 @@ impl Connector {
             }
             other => bail!("the server answered HELLO with {other:?}"),
         };
-        let Records { socket, sealing, opening } = session.into_records()?;
-        Ok(Device {
-            socket,
-            id: identity.device,
-            sealing,
-            opening,
-            counter: 1,
-            expected: 2,
-            egress_bytes_max,
-        })
+        Ok((session, egress_bytes_max))
     }
 }
 

@@ -26,6 +26,11 @@ impl Fleet {
     }
 
     /// Makes a relay know them all: each presents an invite of its own; the second device of a pair
+    /// All of them, in their order.
+    pub(crate) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
     /// one for the account that the first one got.
     pub(crate) fn enrol(
         &self,

@@ -3,16 +3,21 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::net::sockopt::set_socket_linger;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    SignatureScheme,
+};
 
 use super::records::Direction;
-use crate::limits::CONNECT_STEP_MAX;
+use crate::limits::{CONNECT_STEP_MAX, TICKETS_KEPT_MAX};
 
 /// How to reach a server.
 #[derive(Debug, Clone)]
@@ -43,6 +48,13 @@ impl TlsConnector {
         Ok(Self { address, config: Arc::new(config) })
     }
 
+    /// The same server, reached with a memory of its own for what a connection needs to resume this one.
+    pub(crate) fn with_memory(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(TICKETS_KEPT_MAX);
+        Self { address: self.address, config: Arc::new(config) }
+    }
+
     /// A connection without TLS, so far.
     pub(crate) fn tcp(&self) -> Result<TcpStream> {
         let socket = TcpStream::connect_timeout(&self.address, CONNECT_STEP_MAX)
@@ -53,7 +65,7 @@ impl TlsConnector {
         Ok(socket)
     }
 
-    /// A full handshake.
+    /// A handshake: a full one, unless this connector remembers a session that the server still knows.
     pub(crate) fn handshake(&self, mut socket: TcpStream) -> Result<Session> {
         let name = ServerName::from(self.address.ip());
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;
@@ -80,6 +92,17 @@ pub(crate) struct Records {
 }
 
 impl Session {
+    /// Whether a ticket replaced the certificate, and the group of the key exchange.
+    pub(crate) fn kind(&self) -> (Option<HandshakeKind>, Option<NamedGroup>) {
+        let group = self.tls.negotiated_key_exchange_group();
+        (self.tls.handshake_kind(), group.map(|group| group.name()))
+    }
+
+    /// Ends the connection with a reset, so that neither side has to keep its port for a while.
+    pub(crate) fn reset(self) -> Result<()> {
+        set_socket_linger(&self.socket, Some(Duration::ZERO)).context("SO_LINGER was refused")
+    }
+
     /// Keying material (RFC 8446 §7.5).
     pub(crate) fn exporter(&self, label: &[u8], context: &[u8]) -> Result<[u8; 32]> {
         self.tls.export_keying_material([0; 32], label, Some(context)).context("no exporter")

@@ -3,6 +3,7 @@
 
 mod ends;
 mod forwarding;
+mod handshakes;
 mod open_loop;
 mod peers;
 mod refusals;
