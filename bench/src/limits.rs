@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hushwire_relay::transport::limits::CARRY_CLASS_BYTES;
-use hushwire_wire::limits::IDLE_MS;
+use hushwire_wire::limits::{IDLE_MS, KEEP_ALIVE_MS};
 
 /// Bytes of one receive, of the floor, of the baselines and of the load generator.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -71,6 +71,18 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(20);
 pub(crate) const START_MAX: Duration = Duration::from_secs(20);
 /// The largest latency that the histogram tells apart, nanoseconds.
 pub(crate) const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Devices that are connected, most of which say nothing, unless open files are too few.
+pub(crate) const CONNECTED_DEFAULT: usize = 20_000;
+/// The most of them: they share one source address, whose 28 000 ports also have to do for pairs that connect anew.
+pub(crate) const CONNECTED_MAX: usize = 24_000;
+/// Of them, devices that connect and are kept alive together.
+pub(crate) const CROWD_SLAB_DEVICES: usize = 2_000;
+/// Connections of a relay beside those that are meant.
+pub(crate) const RECONNECTING_SPARE: usize = 16;
+/// Open files beside connections, of a relay and of the generator.
+pub(crate) const FILES_SPARE: usize = 128;
+/// How long one measurement beside devices that say nothing may take.
+pub(crate) const GROWTH_SLICE_MAX: Duration = Duration::from_secs(20);
 /// Rounds of one measurement.
 pub(crate) const ROUNDS_MAX: i64 = 1_000;
 /// Senders to a reader that stops.
@@ -99,6 +111,12 @@ pub(crate) const MESSAGE_BYTES_MAX: i64 = 1 << 20;
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(2 * PAIRS_MAX <= CONNECTIONS_MAX);
+const _: () = assert!(CROWD_SLAB_DEVICES.is_multiple_of(2), "pairs are not torn apart");
+const _: () = assert!(
+    KEEP_ALIVE_MS as u128 + GROWTH_SLICE_MAX.as_millis() + CONNECT_STEP_MAX.as_millis() / 2
+        < IDLE_MS as u128,
+    "a device that was not due before a measurement is due behind it, and not yet idle"
+);
 const _: () = assert!(FLUSH_BYTES <= HELD_BYTES_MAX);
 const _: () = assert!(
     STOPPED_MAX.as_millis() + QUEUE_MAX.as_millis() < IDLE_MS as u128,

@@ -19,6 +19,9 @@ use crate::limits::START_MAX;
 /// How often a start looks whether the child still lives.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Connections of a relay that is asked for fewer: above its default of handshakes in progress.
+const CONNECTIONS_MIN: usize = 1_024;
+
 /// Files of a relay, which go with this value.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -29,6 +32,13 @@ pub(crate) struct Home {
 impl Home {
     /// Writes the configuration of a relay with one shard and no limits on rates, for `devices`.
     pub(crate) fn new(devices: usize) -> Result<Self> {
+        // Those of the last round may still be closing while the next connects.
+        Self::for_connections((2 * devices).min(16_384))
+    }
+
+    /// The same, for at least so many connections.
+    pub(crate) fn for_connections(connections: usize) -> Result<Self> {
+        let connections = connections.max(CONNECTIONS_MIN);
         let directory = TempDir::with_prefix("hush-bench-")?;
         let ready = UnixDatagram::bind(directory.path().join("notify"))?;
         ready.set_read_timeout(Some(LOOK))?;
@@ -36,8 +46,17 @@ impl Home {
         let data = home.data();
         fs::create_dir(&data)?;
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        fs::write(home.configuration(), home.text(&data, devices)?)?;
+        fs::write(home.configuration(), home.text(&data, connections)?)?;
         Ok(home)
+    }
+
+    /// The certificate that the relay has made for itself, and its key.
+    pub(crate) fn identity(&self) -> [PathBuf; 2] {
+        [CERTIFICATE_FILE, KEY_FILE].map(|name| self.data().join(name))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// The configuration file.
@@ -50,21 +69,12 @@ impl Home {
         self.directory.path().join("admin.sock")
     }
 
-    /// The certificate that the relay has made for itself, and its key.
-    pub(crate) fn identity(&self) -> [PathBuf; 2] {
-        [CERTIFICATE_FILE, KEY_FILE].map(|name| self.data().join(name))
-    }
-
-    fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
     /// Where the relay says that it is ready (`NOTIFY_SOCKET` of sd_notify(3)).
     pub(crate) fn notify_socket(&self) -> PathBuf {
         self.directory.path().join("notify")
     }
 
-    fn text(&self, data: &Path, devices: usize) -> Result<String> {
+    fn text(&self, data: &Path, connections: usize) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
         writeln!(text, "[relay]")?;
@@ -74,8 +84,6 @@ impl Home {
         writeln!(text, "[limits]\nhandshakes_per_s = 100000")?;
         writeln!(text, "cells_per_s = 10000000\nbytes_per_s = 1000000000000")?;
         writeln!(text, "operations_per_minute = 100000")?;
-        // Those of the last round may still be closing while the next connects.
-        let connections = (2 * devices).clamp(1_024, 16_384);
         writeln!(text, "connections_max = {connections}")?;
         writeln!(text, "unauthenticated_connections_max = {}", connections.min(4_096))?;
         writeln!(text, "[log]\nlevel = \"warn\"\nformat = \"stderr\"")?;

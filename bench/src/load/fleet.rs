@@ -1,6 +1,7 @@
 //! Many devices, connected a few at a time.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -25,12 +26,12 @@ impl Fleet {
         Ok(Self { identities })
     }
 
-    /// Makes a relay know them all: each presents an invite of its own; the second device of a pair
     /// All of them, in their order.
     pub(crate) fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
+    /// Makes a relay know them all: each presents an invite of its own; the second device of a pair
     /// one for the account that the first one got.
     pub(crate) fn enrol(
         &self,
@@ -58,9 +59,21 @@ impl Fleet {
         dialect: &D,
         stop: &AtomicBool,
     ) -> Result<Vec<D::Device>> {
-        let wanted: Vec<_> =
-            self.identities.get(..count).context("more devices than there are")?.iter().collect();
-        let introduce = |(): &mut (), number: usize, identity: &Identity| {
+        self.connect_some(0..count, dialect, stop)
+    }
+
+    /// Connects the devices with these numbers, in their order.
+    pub(crate) fn connect_some<D: Dialect>(
+        &self,
+        numbers: Range<usize>,
+        dialect: &D,
+        stop: &AtomicBool,
+    ) -> Result<Vec<D::Device>> {
+        let first = numbers.start;
+        let wanted = self.identities.get(numbers).context("more devices than there are")?;
+        let wanted: Vec<_> = wanted.iter().collect();
+        let introduce = |(): &mut (), at: usize, identity: &Identity| {
+            let number = first + at;
             let peer = self.identities.get(number ^ 1).context("a device without another")?;
             dialect.introduce(Seat { number, identity, peer })
         };

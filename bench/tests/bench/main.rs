@@ -3,6 +3,7 @@
 
 mod ends;
 mod forwarding;
+mod growth;
 mod handshakes;
 mod open_loop;
 mod peers;
