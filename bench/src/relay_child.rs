@@ -27,6 +27,7 @@ const CONNECTIONS_MIN: usize = 1_024;
 pub(crate) struct Home {
     directory: TempDir,
     ready: UnixDatagram,
+    connections: usize,
 }
 
 impl Home {
@@ -42,12 +43,19 @@ impl Home {
         let directory = TempDir::with_prefix("hush-bench-")?;
         let ready = UnixDatagram::bind(directory.path().join("notify"))?;
         ready.set_read_timeout(Some(LOOK))?;
-        let home = Self { directory, ready };
+        let home = Self { directory, ready, connections };
         let data = home.data();
         fs::create_dir(&data)?;
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        fs::write(home.configuration(), home.text(&data, connections)?)?;
+        fs::write(home.configuration(), home.text(&data)?)?;
         Ok(home)
+    }
+
+    /// The files of another relay that is as this one and knows the same devices. Neither may run.
+    pub(crate) fn twin(&self) -> Result<Self> {
+        let twin = Self::for_connections(self.connections)?;
+        copy(&self.data(), &twin.data()).context("copying the files of a relay failed")?;
+        Ok(twin)
     }
 
     /// The certificate that the relay has made for itself, and its key.
@@ -74,7 +82,8 @@ impl Home {
         self.directory.path().join("notify")
     }
 
-    fn text(&self, data: &Path, connections: usize) -> Result<String> {
+    fn text(&self, data: &Path) -> Result<String> {
+        let connections = self.connections;
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
         writeln!(text, "[relay]")?;
@@ -116,4 +125,20 @@ impl Home {
         }
         bail!("the relay was not ready after {START_MAX:?}")
     }
+}
+
+/// Copies the files of a directory and of those in it into one that exists, with their permissions.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            fs::create_dir(&target)?;
+            fs::set_permissions(&target, entry.metadata()?.permissions())?;
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }

@@ -153,16 +153,18 @@ fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<
     let fleet = Fleet::generate(connected)?;
     // Connections of the last run may still be closing while the pairs connect anew.
     let connections = connected + active + RECONNECTING_SPARE;
-    let start = || -> Result<(Server, Connector)> {
-        let home = Home::for_connections(connections)?;
+    let start = |home| -> Result<(Server, Connector)> {
         let server = Server::relay(&[plan.server_cpu], binary, home, interrupt)?;
-        let admin = server.admin_socket().context("a relay without an admin socket")?;
         let connector = Connector::new(server.address())?;
-        eprintln!("enrolling {connected} devices");
-        fleet.enrol(&connector, &admin, interrupt.flag())?;
         Ok((server, connector))
     };
-    let (few, many) = (start()?, start()?);
+    let (server, connector) = start(Home::for_connections(connections)?)?;
+    let admin = server.admin_socket().context("a relay without an admin socket")?;
+    eprintln!("enrolling {connected} devices");
+    fleet.enrol(&connector, &admin, interrupt.flag())?;
+    let home = server.end().context("a relay without files")?;
+    let twin = home.twin()?;
+    let (few, many) = (start(home)?, start(twin)?);
     eprintln!("connecting {} devices that say nothing", connected - active);
     let mut crowd = Crowd::gather(&fleet, active..connected, &many.1, interrupt)?;
     let mut slices = Vec::new();
