@@ -26,14 +26,14 @@ use storm::{Outcome, Storm, Way};
 
 #[derive(Debug, Args)]
 pub(crate) struct HandshakesArgs {
-    /// Rounds: how often each is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
+    /// Rounds: how often each is measured. Many short ones say more than a few long ones on a machine with other work.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
     rounds: u16,
     /// Seconds of each that are counted.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 0.8)]
     seconds: f64,
     /// Seconds of each before anything is counted.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.2)]
     warm_up: f64,
     /// Handshakes under way at any time.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=HANDSHAKES_AT_ONCE_MAX))]
