@@ -1,13 +1,32 @@
 //! What a measurement says to a person, and to a program.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::load::{Outcome, Shape};
+use crate::load::{Fairness, Outcome, Shape};
 
 /// Quantiles that are reported.
 const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p999")];
+
+/// A directory for what is written beside the table.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn make(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    pub(crate) fn save(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.0.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
 
 /// Where a server listens: its first and only line.
 pub(crate) fn print_address(address: SocketAddr) {
@@ -48,6 +67,9 @@ pub(crate) fn outcome_json(shape: Shape, outcome: &Outcome) -> Value {
         "server_busy": busy(outcome.server_cpu_ns),
         "load_busy": busy(outcome.load_cpu_ns),
         "latency_us": latency,
+        "per_pair": outcome.fairness().map(|Fairness { least, greatest, jain }| {
+            json!({ "least": least, "greatest": greatest, "jain": jain })
+        }),
     })
 }
 
@@ -67,4 +89,7 @@ pub(crate) fn print_outcome(shape: Shape, outcome: &Outcome, as_json: bool) {
     println!("                         {:.0} % busy", percent(outcome.server_cpu_ns));
     println!("generator                {:.0} % busy", percent(outcome.load_cpu_ns));
     println!("latency                  p50 {p50:.1} us, p99 {p99:.1} us, p99.9 {p999:.1} us");
+    if let Some(Fairness { least, greatest, jain }) = outcome.fairness() {
+        println!("per pair                 {least} to {greatest} cells, Jain's index {jain:.4}");
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) mod tls;
 pub(crate) use cells::CellDevice;
 pub(crate) use device::{Connector, Device, Identity};
 pub(crate) use fleet::Fleet;
-pub(crate) use run::{Drive, Outcome, Timing, run};
+pub(crate) use run::{Beside, Drive, Fairness, Outcome, Run, Timing, run};
 
 use anyhow::{Context as _, Result, ensure};
 use hushwire_wire::cell::Class;

@@ -16,6 +16,10 @@ fn check(forwarder: &Floor, arguments: &[&str]) {
     assert!(said["delivered"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(said["refused"], 0, "{said}");
     assert!(said["cpu_us_per_cell"].as_f64().is_some(), "{said}");
+    let jain = said["per_pair"]["jain"].as_f64().unwrap();
+    assert!(jain > 0.0 && jain < 1.000_001, "{said}");
+    let (least, greatest) = (&said["per_pair"]["least"], &said["per_pair"]["greatest"]);
+    assert!(least.as_u64() <= greatest.as_u64() && greatest.as_u64() <= said["delivered"].as_u64());
     assert!(said["latency_us"]["p50"].as_f64() <= said["latency_us"]["p999"].as_f64(), "{said}");
 }
 
