@@ -86,6 +86,16 @@ pub(crate) const PIECE_BYTES: usize = 256 * 1024;
 pub(crate) const ROUND_TRIPS_MAX: u64 = 1_000_000;
 /// Bytes of a message that goes there and back.
 pub(crate) const MESSAGE_BYTES_MAX: i64 = 1 << 20;
+/// Length of a soak without its warm-up, minutes.
+pub(crate) const SOAK_MINUTES_MAX: f64 = 24.0 * 60.0;
+/// Samples of a soak.
+pub(crate) const SAMPLES_MAX: usize = 20_000;
+/// Devices that come and go in a second of a soak.
+pub(crate) const CHURN_MAX: u64 = 500;
+/// Pairs of them, at least: one that has left does not come again while the relay may not have noticed.
+pub(crate) const CHURN_PAIRS_MIN: usize = 16;
+/// How long one visit may take.
+pub(crate) const VISIT_MAX: Duration = Duration::from_secs(10);
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 

@@ -55,6 +55,8 @@ pub(crate) struct Device {
     pub(crate) expected: u64,
     /// Bytes that may wait for it on the server, as WELCOME said.
     pub(crate) egress_bytes_max: u32,
+    /// The shard it lives on, as WELCOME said.
+    pub(crate) shard: u16,
 }
 
 impl Device {
@@ -76,6 +78,11 @@ impl Connector {
         Ok(Self(TlsConnector::new(address, &[ALPN])?))
     }
 
+    /// The way to the server below the protocol.
+    pub(crate) const fn tls(&self) -> &TlsConnector {
+        &self.0
+    }
+
     /// A full handshake, the opening, and a welcome. `token` enrols the device.
     pub(crate) fn connect(&self, identity: &Identity, token: Option<&[u8]>) -> Result<Device> {
         let mut session = self.0.handshake(self.0.tcp()?)?;
@@ -84,8 +91,8 @@ impl Connector {
         let hello = hello(identity, token, &challenge, &binding)?;
         session.send(&hello).context("sending HELLO failed")?;
         let welcome = receive(&mut session).context("no WELCOME came")?;
-        let egress_bytes_max = match Control::decode(&welcome) {
-            Ok(Control::Welcome(welcome)) => welcome.limits.egress_bytes,
+        let welcome = match Control::decode(&welcome) {
+            Ok(Control::Welcome(welcome)) => welcome,
             Ok(Control::Error { code, sentence, .. }) => {
                 bail!("the server refused the device ({code}): {sentence}")
             }
@@ -99,7 +106,8 @@ impl Connector {
             opening,
             counter: 1,
             expected: 2,
-            egress_bytes_max,
+            egress_bytes_max: welcome.limits.egress_bytes,
+            shard: welcome.shard,
         })
     }
 }
@@ -119,7 +127,7 @@ fn receive(session: &mut Session) -> Result<Vec<u8>> {
 }
 
 /// The HELLO that answers `challenge`, a whole cell.
-fn hello(
+pub(crate) fn hello(
     identity: &Identity,
     token: Option<&[u8]>,
     challenge: &[u8],

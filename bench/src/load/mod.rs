@@ -10,7 +10,7 @@ mod run;
 pub(crate) mod tls;
 
 pub(crate) use cells::CellDevice;
-pub(crate) use device::{Connector, Device, Identity};
+pub(crate) use device::{Connector, Device, Identity, hello};
 pub(crate) use fleet::Fleet;
 pub(crate) use run::{Beside, Drive, Fairness, Outcome, Run, Timing, run};
 

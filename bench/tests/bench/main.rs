@@ -8,4 +8,5 @@ mod peers;
 mod refusals;
 mod relay;
 mod server;
+mod soak;
 mod stopped_reader;
