@@ -96,6 +96,10 @@ pub(crate) const CHURN_MAX: u64 = 500;
 pub(crate) const CHURN_PAIRS_MIN: usize = 16;
 /// How long one visit may take.
 pub(crate) const VISIT_MAX: Duration = Duration::from_secs(10);
+/// Devices of one account of a relay that is measured: the most that a relay can be told.
+pub(crate) const DEVICES_PER_ACCOUNT_MAX: usize = 1_024;
+/// Pairs on a relay of two shards: enough devices for them on either belong to one account.
+pub(crate) const SHARD_PAIRS_MAX: usize = 320;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 

@@ -24,6 +24,7 @@ mod relay_child;
 mod report;
 mod round_trip;
 mod server;
+mod shards;
 mod soak;
 mod statistics;
 mod stopped_reader;
@@ -153,6 +154,12 @@ enum Command {
     /// With --with-transfer also beside a stream to the same peer that takes all it can get. The bar: that makes
     /// their p99 at most twice as long.
     RoundTrip(RoundTripArgs),
+    /// Measures what it costs that a cell crosses from shard to shard: pairs whose devices live on the same shard, on
+    /// different ones, as it happens, and on a relay with one shard.
+    ///
+    /// The measure is processor time of the relay for one delivered cell: the generator shares the processors with it,
+    /// so that throughput is also the generator's.
+    Shards(shards::ShardsArgs),
     /// Soaks the relay: pairs at a steady rate for half an hour while other devices come and go, and whether
     /// anything has grown.
     ///
@@ -456,6 +463,7 @@ fn main() -> ExitCode {
         Command::StoppedReader(arguments) => run_stopped_reader(&arguments),
         Command::Transfer(arguments) => run_transfer(&arguments),
         Command::RoundTrip(arguments) => run_round_trip(&arguments),
+        Command::Shards(arguments) => shards::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Device => ends::serve(),
         Command::Reader { connect } => stopped_reader::serve(connect),
