@@ -34,6 +34,8 @@ pub(crate) const BASELINE_RING_ENTRIES: u32 = 1_024;
 pub(crate) const PAIRS_MAX: usize = 8_192;
 /// Cells in flight on one pair.
 pub(crate) const WINDOW_MAX: usize = 4_096;
+/// Weight of one size in a mix.
+pub(crate) const MIX_WEIGHT_MAX: u32 = 1_000_000;
 /// Messages of one sender of an open loop that are due and not sent: beyond them the rate is too high.
 pub(crate) const BACKLOG_MAX: usize = 16_384;
 /// Messages of all senders of an open loop in a second.

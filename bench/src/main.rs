@@ -49,7 +49,7 @@ use limits::{
     MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, RATE_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX,
     STOPPED_MAX, TRANSFER_BYTES_MAX,
 };
-use load::{Connector, Drive, Fleet, Shape, Timing};
+use load::{Connector, Drive, Fleet, Mix, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
 #[global_allocator]
@@ -210,6 +210,10 @@ struct LoadArgs {
     /// Size of a cell: 256 times a power of two, up to 32768.
     #[arg(long, default_value_t = 256)]
     bytes: usize,
+    /// Instead of one size, several, and how often each is drawn: 256:70,4096:25,32768:5. The draw is the same in every
+    /// run.
+    #[arg(long, conflicts_with = "bytes")]
+    mix: Option<Mix>,
     /// Cells of a pair that are on their way at any time.
     #[arg(long, default_value_t = 32)]
     window: usize,
@@ -491,10 +495,11 @@ fn serve_floor(listen: SocketAddr, policy: FlushPolicy, buffers: SocketBuffers) 
 }
 
 fn load(arguments: &LoadArgs) -> Result<()> {
+    let shape = Shape::new(arguments.pairs, arguments.bytes, arguments.window)?;
     let shape = Shape {
         one_write_per_cell: arguments.one_write_per_cell,
         both_ways: arguments.both_ways,
-        ..Shape::new(arguments.pairs, arguments.bytes, arguments.window)?
+        ..arguments.mix.map_or(shape, |mix| shape.mixed(mix))
     };
     let timing =
         Timing { warm_up: seconds(arguments.warm_up)?, measured: seconds(arguments.seconds)? };

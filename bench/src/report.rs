@@ -35,10 +35,11 @@ pub(crate) fn print_address(address: SocketAddr) {
 
 /// `256 × 4096 × 32`, with a word on writes and directions.
 pub(crate) fn name_of(shape: Shape) -> String {
-    let Shape { pairs, class, window, one_write_per_cell, both_ways } = shape;
+    let Shape { pairs, class, mix, window, one_write_per_cell, both_ways } = shape;
     let apart = if one_write_per_cell { " apart" } else { "" };
     let both = if both_ways { " both ways" } else { "" };
-    format!("{pairs} x {} x {window}{apart}{both}", class.cell_len())
+    let bytes = mix.map_or_else(|| class.cell_len().to_string(), |mix| mix.to_string());
+    format!("{pairs} x {bytes} x {window}{apart}{both}")
 }
 
 /// The latency at the reported quantiles, microseconds.
@@ -56,13 +57,15 @@ pub(crate) fn outcome_json(shape: Shape, outcome: &Outcome) -> Value {
     let busy = |cpu_ns: u64| cpu_ns as f64 / outcome.elapsed_ns as f64;
     json!({
         "pairs": shape.pairs,
-        "bytes": shape.class.cell_len(),
+        "bytes": shape.mix.is_none().then(|| shape.class.cell_len()),
+        "mix": shape.mix.map(|mix| mix.to_string()),
         "window": shape.window,
         "one_write_per_cell": shape.one_write_per_cell,
         "both_ways": shape.both_ways,
         "delivered": outcome.delivered,
         "refused": outcome.refused,
         "cells_per_s": outcome.cells_per_s(),
+        "bytes_per_s": outcome.bytes_per_s(),
         "cpu_us_per_cell": outcome.cpu_us_per_cell(),
         "server_busy": busy(outcome.server_cpu_ns),
         "load_busy": busy(outcome.load_cpu_ns),
@@ -84,6 +87,7 @@ pub(crate) fn print_outcome(shape: Shape, outcome: &Outcome, as_json: bool) {
     println!("pairs x bytes x window   {}", name_of(shape));
     println!("delivered                {} cells", outcome.delivered);
     println!("                         {:.0} cells/s", outcome.cells_per_s());
+    println!("                         {:.1} MiB/s", outcome.bytes_per_s() / (1024.0 * 1024.0));
     println!("refused                  {} cells", outcome.refused);
     println!("server                   {:.3} us of processor per cell", outcome.cpu_us_per_cell());
     println!("                         {:.0} % busy", percent(outcome.server_cpu_ns));

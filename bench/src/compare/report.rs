@@ -178,6 +178,7 @@ mod tests {
     fn series(kind: Kind, shape: Shape, costs: &[u64]) -> Series {
         let outcome = |&cost: &u64| Outcome {
             delivered: 1_000,
+            bytes: 256_000,
             refused: 0,
             elapsed_ns: 1_000_000_000,
             server_cpu_ns: cost * 1_000 * 1_000,

@@ -66,6 +66,8 @@ pub(crate) struct Timing {
 pub(crate) struct Outcome {
     /// Messages that arrived.
     pub(crate) delivered: u64,
+    /// Their bytes, as cells.
+    pub(crate) bytes: u64,
     /// Messages that the server sent back as undeliverable.
     pub(crate) refused: u64,
     /// Time counted, nanoseconds.
@@ -110,6 +112,11 @@ impl Outcome {
     pub(crate) fn cells_per_s(&self) -> f64 {
         self.delivered as f64 * 1e9 / self.elapsed_ns as f64
     }
+
+    /// Bytes of cells delivered in a second.
+    pub(crate) fn bytes_per_s(&self) -> f64 {
+        self.bytes as f64 * 1e9 / self.elapsed_ns as f64
+    }
 }
 
 /// The messages of one sender on their way: number and time of each, that is when it was sent or due.
@@ -125,6 +132,7 @@ struct Flight {
 struct Mark {
     at_ns: u64,
     delivered: u64,
+    bytes: u64,
     refused: u64,
     server_cpu_ns: u64,
     load_cpu_ns: u64,
@@ -162,6 +170,7 @@ pub(crate) struct Run<'a, D, B> {
     news: News,
     output: Vec<u8>,
     delivered: u64,
+    bytes: u64,
     refused: u64,
     by_pair: Vec<u64>,
     latency: Histogram<u64>,
@@ -228,10 +237,11 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             sending: vec![false; count],
             unread: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES_MIN],
-            message: Message::random(shape.class)?,
+            message: Message::random(shape.class, shape.mix)?,
             news: News::default(),
             output: Vec::new(),
             delivered: 0,
+            bytes: 0,
             refused: 0,
             by_pair: vec![0; shape.pairs],
             latency: histogram()?,
@@ -239,6 +249,7 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             mark: Mark {
                 at_ns: 0,
                 delivered: 0,
+                bytes: 0,
                 refused: 0,
                 server_cpu_ns: 0,
                 load_cpu_ns: 0,
@@ -254,6 +265,7 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
         Ok(Mark {
             at_ns: self.clock.now_ns(),
             delivered: self.delivered,
+            bytes: self.bytes,
             refused: self.refused,
             server_cpu_ns: procfs::cpu_ns(self.server)?,
             load_cpu_ns: procfs::cpu_ns(std::process::id())?,
@@ -282,6 +294,7 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
         let by_pair = now.by_pair.iter().zip(&before.by_pair).map(|(now, then)| now - then);
         let outcome = Outcome {
             delivered: now.delivered - before.delivered,
+            bytes: now.bytes - before.bytes,
             refused: now.refused - before.refused,
             elapsed_ns: now.at_ns - before.at_ns,
             server_cpu_ns: now.server_cpu_ns - before.server_cpu_ns,
@@ -442,7 +455,8 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
         }
         self.delivered += self.news.arrived as u64;
         self.by_pair[index / 2] += self.news.arrived as u64;
-        self.news.arrived = 0;
+        self.bytes += self.news.bytes;
+        (self.news.arrived, self.news.bytes) = (0, 0);
         if self.news.refused.is_empty() && !self.devices[index].owes() {
             return Ok(());
         }

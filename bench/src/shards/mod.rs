@@ -115,6 +115,7 @@ fn measure(
     let shape = |(class, window)| Shape {
         pairs,
         class,
+        mix: None,
         window,
         one_write_per_cell: false,
         both_ways: false,

@@ -36,6 +36,8 @@ fn every_shape_arrives(kind: &[&str]) {
         &["--pairs", "5", "--bytes", "512", "--window", "4", "--both-ways"],
         &["--pairs", "2", "--bytes", "32768", "--window", "1", "--both-ways"],
         &["--pairs", "2", "--bytes", "32768", "--window", "32", "--both-ways"],
+        &["--pairs", "5", "--mix", "256:70,4096:25,32768:5", "--window", "32"],
+        &["--pairs", "2", "--mix", "1024:1,16384:1,32768:1", "--window", "8", "--both-ways"],
     ] {
         check(&forwarder, arguments);
     }
