@@ -128,7 +128,10 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::{ERRORS, Look};
+    use super::super::{Counts, Interval};
     use super::*;
+    use crate::procfs::Resident;
 
     #[test]
     fn windows_are_five_minutes_and_never_meet() {
@@ -140,6 +143,80 @@ mod tests {
         check(12, 10, 0..4, 8..12);
         check(3, 10, 0..1, 2..3);
         check(30, 600, 0..1, 29..30);
+    }
+
+    const EVERY: Duration = Duration::from_secs(10);
+
+    fn look(anonymous_bytes: u64, descriptors: u64) -> Look {
+        let resident = Resident { all_bytes: 2 * anonymous_bytes, anonymous_bytes };
+        Look { resident, descriptors, errors: [0; ERRORS.len()], closed: 0 }
+    }
+
+    /// Nine samples in which nothing happens but that a thousand connections are closed in each.
+    fn calm() -> Soak {
+        let sample = |number: u64| Sample {
+            at_s: 10.0 * (number + 1) as f64,
+            outcome: Interval {
+                delivered: 1_000,
+                refused: 0,
+                elapsed_ns: 10_000_000_000,
+                server_cpu_ns: 1,
+                load_cpu_ns: 1,
+                latency_us: [1.0; 5],
+                late_us: 1.0,
+            },
+            look: Look { closed: 1_000 * number, ..look(10 << 20, 500) },
+            churned: Counts::default(),
+        };
+        let mut latency = Histogram::new(3).unwrap();
+        latency.record(1_000_000).unwrap();
+        Soak {
+            samples: (0..9).map(sample).collect(),
+            windows: Windows::of(9, EVERY),
+            first: latency.clone(),
+            last: latency,
+            before: look(9 << 20, 490),
+            after: look(10 << 20, 490),
+            counts: Counts::default(),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn whatever_goes_wrong_is_seen() {
+        #[track_caller]
+        fn check(what: &str, spoil: impl FnOnce(&mut Soak)) {
+            let mut soak = calm();
+            assert!(Verdict::of(&soak).is_within());
+            spoil(&mut soak);
+            assert!(!Verdict::of(&soak).is_within(), "{what} was not seen");
+        }
+        check("memory", |soak| {
+            for sample in &mut soak.samples[6..] {
+                sample.look.resident.anonymous_bytes += 2 << 20;
+            }
+        });
+        check("descriptors", |soak| {
+            soak.samples[6..].iter_mut().for_each(|sample| sample.look.descriptors += 5);
+        });
+        check("one descriptor at rest", |soak| soak.after.descriptors += 1);
+        check("an error", |soak| soak.after.errors[ERRORS.len() - 1] += 1);
+        check("latency", |soak| soak.last.record_n(1_600_000, 1_000).unwrap());
+        check("a message that came back", |soak| soak.samples[4].outcome.refused = 1);
+        check("a visit that failed", |soak| soak.counts.failed = 1);
+    }
+
+    #[test]
+    fn growth_is_told_for_each_connection() {
+        let mut soak = calm();
+        for sample in &mut soak.samples[6..] {
+            sample.look.resident.anonymous_bytes += 60_000;
+        }
+        let verdict = Verdict::of(&soak);
+        assert!(verdict.is_within());
+        assert_eq!(verdict.bytes_per_connection, 10.0, "six thousand were closed meanwhile");
+        soak.after.errors[0] = 3;
+        assert_eq!(Verdict::of(&soak).errors, [("bugs", 3)]);
     }
 
     #[test]
