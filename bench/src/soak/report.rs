@@ -115,12 +115,13 @@ fn print_verdict(soak: &Soak, verdict: &Verdict) {
     let [memory_bar, descriptors_bar, p999_bar] = Verdict::bars();
     println!("the first {0:?} against the last {0:?}:", soak.windows.each);
     let Change { first, last, within } = verdict.memory;
+    let each = verdict.bytes_per_connection.map(|each| format!(", {each:+.1} bytes a connection"));
     println!(
-        "own memory        {:.2} -> {:.2} MiB, {:+.0} KiB, {:+.1} bytes a connection; {} {:.0} KiB more",
+        "own memory        {:.2} -> {:.2} MiB, {:+.0} KiB{}; {} {:.0} KiB more",
         first / MIB,
         last / MIB,
         (last - first) / 1024.0,
-        verdict.bytes_per_connection,
+        each.unwrap_or_default(),
         word(within),
         memory_bar / 1024.0
     );
