@@ -58,6 +58,14 @@ impl Admin {
         self.ask(&json!({ "ask": "status" }))
     }
 
+    /// What the relay has counted, over all shards.
+    pub(crate) fn totals(&mut self) -> Result<Totals> {
+        let status = self.status()?;
+        let totals = status["totals"].as_object().context("a status without totals")?;
+        let number = |(name, value): (&String, &Value)| Some((name.clone(), value.as_u64()?));
+        Ok(Totals(totals.iter().filter_map(number).collect()))
+    }
+
     fn ask(&mut self, question: &Value) -> Result<Value> {
         let mut line = question.to_string();
         line.push('\n');
@@ -73,6 +81,16 @@ impl Admin {
             bail!("the relay refused {question}: {}", answer["sentence"]);
         }
         Ok(answer)
+    }
+}
+
+/// The relay's numbers, by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Totals(HashMap<String, u64>);
+
+impl Totals {
+    pub(crate) fn of(&self, name: &str) -> Result<u64> {
+        self.0.get(name).copied().with_context(|| format!("a status without {name}"))
     }
 }
 

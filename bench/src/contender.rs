@@ -1,9 +1,8 @@
 //! The servers that are compared: what each is to the others, and how it is spoken with.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
@@ -164,14 +163,9 @@ impl Contender {
         self.kind
     }
 
-    /// Has the kernel's scheduler prefer all of its threads to whatever else wants the processor; root may.
+    /// Has the kernel's scheduler prefer it to whatever else wants the processor.
     pub(crate) fn under_fifo(&self) -> Result<()> {
-        let pid = self.server.pid().to_string();
-        let done =
-            Command::new("chrt").args(["--all-tasks", "--fifo", "--pid", "1", &pid]).status();
-        let done = done.context("starting chrt failed: it belongs to util-linux")?;
-        ensure!(done.success(), "SCHED_FIFO needs root");
-        Ok(())
+        self.server.under_fifo()
     }
 
     /// One run on new connections.

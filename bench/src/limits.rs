@@ -34,6 +34,8 @@ pub(crate) const BASELINE_RING_ENTRIES: u32 = 1_024;
 pub(crate) const PAIRS_MAX: usize = 8_192;
 /// Cells in flight on one pair.
 pub(crate) const WINDOW_MAX: usize = 4_096;
+/// Weight of one size in a mix.
+pub(crate) const MIX_WEIGHT_MAX: u32 = 1_000_000;
 /// Messages of one sender of an open loop that are due and not sent: beyond them the rate is too high.
 pub(crate) const BACKLOG_MAX: usize = 16_384;
 /// Messages of all senders of an open loop in a second.
@@ -107,6 +109,20 @@ pub(crate) const PIECE_BYTES: usize = 256 * 1024;
 pub(crate) const ROUND_TRIPS_MAX: u64 = 1_000_000;
 /// Bytes of a message that goes there and back.
 pub(crate) const MESSAGE_BYTES_MAX: i64 = 1 << 20;
+/// Length of a soak without its warm-up, minutes.
+pub(crate) const SOAK_MINUTES_MAX: f64 = 24.0 * 60.0;
+/// Samples of a soak.
+pub(crate) const SAMPLES_MAX: usize = 20_000;
+/// Devices that come and go in a second of a soak.
+pub(crate) const CHURN_MAX: u64 = 500;
+/// Pairs of them, at least: one that has left does not come again while the relay may not have noticed.
+pub(crate) const CHURN_PAIRS_MIN: usize = 16;
+/// How long one visit may take.
+pub(crate) const VISIT_MAX: Duration = Duration::from_secs(10);
+/// Devices of one account of a relay that is measured: the most that a relay can be told.
+pub(crate) const DEVICES_PER_ACCOUNT_MAX: usize = 1_024;
+/// Pairs on a relay of two shards: enough devices for them on either belong to one account.
+pub(crate) const SHARD_PAIRS_MAX: usize = 320;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
 

@@ -10,6 +10,7 @@ mod floor;
 mod forwarder;
 mod growth;
 mod handshakes;
+mod hgrm;
 mod idle;
 mod interrupt;
 mod latency;
@@ -17,12 +18,16 @@ mod limits;
 mod load;
 mod peers;
 mod pinned;
+mod plot;
 mod points;
 mod procfs;
+mod progress;
 mod relay_child;
 mod report;
 mod round_trip;
 mod server;
+mod shards;
+mod soak;
 mod statistics;
 mod stopped_reader;
 mod transfer;
@@ -46,7 +51,7 @@ use limits::{
     MESSAGE_BYTES_MAX, PACE_MAX, PAIRS_MAX, RATE_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX, SENDERS_MAX,
     STOPPED_MAX, TRANSFER_BYTES_MAX,
 };
-use load::{Connector, Drive, Fleet, Shape, Timing};
+use load::{Connector, Drive, Fleet, Mix, Shape, Timing};
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
 #[global_allocator]
@@ -164,6 +169,20 @@ enum Command {
     ///
     /// The bar: with 20000 connected, a cell costs at most 1.3 times what it costs with 200, the same 100 pairs active.
     Growth(growth::GrowthArgs),
+    /// Measures what it costs that a cell crosses from shard to shard: pairs whose devices live on the same shard, on
+    /// different ones, as it happens, and on a relay with one shard.
+    ///
+    /// The measure is processor time of the relay for one delivered cell: the generator shares the processors with it,
+    /// so that throughput is also the generator's.
+    Shards(shards::ShardsArgs),
+    /// Soaks the relay: pairs at a steady rate for half an hour while other devices come and go, and whether
+    /// anything has grown.
+    ///
+    /// The bars: own memory, descriptors and error counters of the relay do not grow, and the p99.9 of the last five
+    /// minutes is at most 1.5 times that of the first.
+    ///
+    /// Example: hush-bench soak --fifo --out soak
+    Soak(soak::SoakArgs),
     /// Is a device. For internal use.
     #[command(hide = true)]
     Device,
@@ -206,6 +225,10 @@ struct LoadArgs {
     /// Size of a cell: 256 times a power of two, up to 32768.
     #[arg(long, default_value_t = 256)]
     bytes: usize,
+    /// Instead of one size, several, and how often each is drawn: 256:70,4096:25,32768:5. The draw is the same in every
+    /// run.
+    #[arg(long, conflicts_with = "bytes")]
+    mix: Option<Mix>,
     /// Cells of a pair that are on their way at any time.
     #[arg(long, default_value_t = 32)]
     window: usize,
@@ -462,6 +485,8 @@ fn main() -> ExitCode {
         Command::Handshakes(arguments) => handshakes::run(&arguments),
         Command::Greeter(arguments) => handshakes::serve(&arguments),
         Command::Growth(arguments) => growth::run(&arguments),
+        Command::Shards(arguments) => shards::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Device => ends::serve(),
         Command::Reader { connect } => stopped_reader::serve(connect),
         Command::Relay { arguments } => {
@@ -488,10 +513,11 @@ fn serve_floor(listen: SocketAddr, policy: FlushPolicy, buffers: SocketBuffers) 
 }
 
 fn load(arguments: &LoadArgs) -> Result<()> {
+    let shape = Shape::new(arguments.pairs, arguments.bytes, arguments.window)?;
     let shape = Shape {
         one_write_per_cell: arguments.one_write_per_cell,
         both_ways: arguments.both_ways,
-        ..Shape::new(arguments.pairs, arguments.bytes, arguments.window)?
+        ..arguments.mix.map_or(shape, |mix| shape.mixed(mix))
     };
     let timing =
         Timing { warm_up: seconds(arguments.warm_up)?, measured: seconds(arguments.seconds)? };

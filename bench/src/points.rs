@@ -16,5 +16,5 @@ pub(crate) const POINTS: [Shape; 6] = [
 ];
 
 const fn point(pairs: usize, class: Class, window: usize) -> Shape {
-    Shape { pairs, class, window, one_write_per_cell: false, both_ways: false }
+    Shape { pairs, class, mix: None, window, one_write_per_cell: false, both_ways: false }
 }

@@ -56,6 +56,13 @@ fn parse_peak(status: &str) -> Option<u64> {
     Some(first_number(rest)? * 1024)
 }
 
+/// Descriptors that a process holds.
+pub(crate) fn descriptors(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/fd");
+    let all = fs::read_dir(&path).with_context(|| format!("reading {path} failed"))?;
+    Ok(all.count() as u64)
+}
+
 /// Whether somebody listens on this port of 127.0.0.1.
 pub(crate) fn listens(port: u16) -> Result<bool> {
     let text = fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp failed")?;
@@ -118,11 +125,13 @@ mod tests {
         let resident = resident(pid).unwrap();
         assert!(resident.anonymous_bytes > 0 && resident.anonymous_bytes <= resident.all_bytes);
         assert!(resident_peak_bytes(pid).unwrap() >= resident.anonymous_bytes);
+        assert!(descriptors(pid).unwrap() > 2);
     }
 
     #[test]
     fn a_process_that_is_not_there_is_an_error() {
         assert!(cpu_ns(u32::MAX).is_err());
         assert!(resident(u32::MAX).is_err());
+        assert!(descriptors(u32::MAX).is_err());
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::START_MAX;
+use crate::limits::{DEVICES_PER_ACCOUNT_MAX, START_MAX};
 
 /// How often a start looks whether the child still lives.
 const LOOK: Duration = Duration::from_millis(100);
@@ -22,28 +22,41 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Connections of a relay that is asked for fewer: above its default of handshakes in progress.
 const CONNECTIONS_MIN: usize = 1_024;
 
+/// What a relay is to be like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Connections at the same time, at least.
+    pub(crate) connections: usize,
+    pub(crate) shards: usize,
+    /// Cells that may wait between two shards, where that is not to be the relay's default.
+    pub(crate) mesh_cells: Option<usize>,
+}
+
+/// Connections of a relay for so many devices: those of the last round may still be closing while the next connects.
+pub(crate) fn connections_of(devices: usize) -> usize {
+    (2 * devices).min(16_384)
+}
+
 /// Files of a relay, which go with this value.
 #[derive(Debug)]
 pub(crate) struct Home {
     directory: TempDir,
     ready: UnixDatagram,
-    connections: usize,
+    setup: Setup,
 }
 
 impl Home {
     /// Writes the configuration of a relay with one shard and no limits on rates, for `devices`.
     pub(crate) fn new(devices: usize) -> Result<Self> {
-        // Those of the last round may still be closing while the next connects.
-        Self::for_connections((2 * devices).min(16_384))
+        Self::with(Setup { connections: connections_of(devices), shards: 1, mesh_cells: None })
     }
 
-    /// The same, for at least so many connections.
-    pub(crate) fn for_connections(connections: usize) -> Result<Self> {
-        let connections = connections.max(CONNECTIONS_MIN);
+    /// Writes the configuration of a relay without limits on rates, and with room for all devices in one account.
+    pub(crate) fn with(setup: Setup) -> Result<Self> {
         let directory = TempDir::with_prefix("hush-bench-")?;
         let ready = UnixDatagram::bind(directory.path().join("notify"))?;
         ready.set_read_timeout(Some(LOOK))?;
-        let home = Self { directory, ready, connections };
+        let home = Self { directory, ready, setup };
         let data = home.data();
         fs::create_dir(&data)?;
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
@@ -53,7 +66,7 @@ impl Home {
 
     /// The files of another relay that is as this one and knows the same devices. Neither may run.
     pub(crate) fn twin(&self) -> Result<Self> {
-        let twin = Self::for_connections(self.connections)?;
+        let twin = Self::with(self.setup)?;
         copy(&self.data(), &twin.data()).context("copying the files of a relay failed")?;
         Ok(twin)
     }
@@ -83,18 +96,23 @@ impl Home {
     }
 
     fn text(&self, data: &Path) -> Result<String> {
-        let connections = self.connections;
+        let Setup { connections, shards, mesh_cells } = self.setup;
+        let connections = connections.max(CONNECTIONS_MIN);
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
         writeln!(text, "[relay]")?;
-        writeln!(text, "data_dir = {:?}\nshards = 1", data.display().to_string())?;
+        writeln!(text, "data_dir = {:?}\nshards = {shards}", data.display().to_string())?;
         writeln!(text, "[control]\nlisten = \"127.0.0.1:0\"")?;
         writeln!(text, "admin_socket = {:?}", self.admin_socket().display().to_string())?;
         writeln!(text, "[limits]\nhandshakes_per_s = 100000")?;
         writeln!(text, "cells_per_s = 10000000\nbytes_per_s = 1000000000000")?;
         writeln!(text, "operations_per_minute = 100000")?;
+        writeln!(text, "devices_per_account = {DEVICES_PER_ACCOUNT_MAX}")?;
         writeln!(text, "connections_max = {connections}")?;
         writeln!(text, "unauthenticated_connections_max = {}", connections.min(4_096))?;
+        if let Some(cells) = mesh_cells {
+            writeln!(text, "mesh_cells_max = {cells}")?;
+        }
         writeln!(text, "[log]\nlevel = \"warn\"\nformat = \"stderr\"")?;
         Ok(text)
     }

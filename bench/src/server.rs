@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::admin::Admin;
@@ -91,6 +91,16 @@ impl Server {
     /// A child that was started elsewhere, with its files.
     pub(crate) const fn peer(child: Child, address: SocketAddr, files: TempDir) -> Self {
         Self { child, address, home: None, _files: Some(files) }
+    }
+
+    /// Has the kernel's scheduler prefer all of its threads to whatever else wants the processor; root may.
+    pub(crate) fn under_fifo(&self) -> Result<()> {
+        let pid = self.pid().to_string();
+        let done =
+            Command::new("chrt").args(["--all-tasks", "--fifo", "--pid", "1", &pid]).status();
+        let done = done.context("starting chrt failed: it belongs to util-linux")?;
+        ensure!(done.success(), "SCHED_FIFO needs root");
+        Ok(())
     }
 
     /// How it has ended, if it has.

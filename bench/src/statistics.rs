@@ -16,6 +16,14 @@ pub(crate) fn spread(values: &[f64]) -> Option<(f64, f64)> {
     Some((least, greatest))
 }
 
+/// How evenly `shares` are distributed (Jain, Chiu and Hawe, DEC-TR-301): 1 where all are the same, 1 / n where one has
+/// everything; `None` where there is nothing to share.
+pub(crate) fn jain(shares: &[u64]) -> Option<f64> {
+    let sum: f64 = shares.iter().map(|&share| share as f64).sum();
+    let squares: f64 = shares.iter().map(|&share| (share as f64).powi(2)).sum();
+    (squares > 0.0).then(|| sum.powi(2) / (shares.len() as f64 * squares))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +41,15 @@ mod tests {
     fn spreads() {
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[2.0, 1.0, 3.0]), Some((1.0, 3.0)));
+    }
+
+    #[test]
+    fn fairness() {
+        let check = |shares: &[u64], expect| assert_eq!(jain(shares), expect, "{shares:?}");
+        check(&[], None);
+        check(&[0, 0], None);
+        check(&[7, 7, 7], Some(1.0));
+        check(&[9, 0, 0, 0], Some(0.25));
+        check(&[1, 3], Some(0.8));
     }
 }

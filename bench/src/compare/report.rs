@@ -150,6 +150,10 @@ fn point(table: &[Series], shape: Shape) -> Value {
         "p99_us": of_all(&|it| json!(it.latency_us()[1])),
         "p999_us": of_all(&|it| json!(it.latency_us()[2])),
         "server_busy": of_all(&|it| json!(it.busy())),
+        "jain": of_all(&|it| {
+            let jain = |outcome: &Outcome| outcome.fairness().map_or(f64::NAN, |it| it.jain);
+            json!(it.median_of(jain))
+        }),
         "relay_to_floor": against(relay, floor, FLOOR_BAR),
         "best_baseline": baseline.map(|best| best.kind.key()),
         "floor_to_best_baseline": against(floor, baseline, BASELINE_BAR),
@@ -174,11 +178,14 @@ mod tests {
     fn series(kind: Kind, shape: Shape, costs: &[u64]) -> Series {
         let outcome = |&cost: &u64| Outcome {
             delivered: 1_000,
+            bytes: 256_000,
             refused: 0,
             elapsed_ns: 1_000_000_000,
             server_cpu_ns: cost * 1_000 * 1_000,
             load_cpu_ns: 0,
             latency: Histogram::new(3).unwrap(),
+            late: Histogram::new(3).unwrap(),
+            by_pair: vec![400, 400, 200],
         };
         let outcomes = costs.iter().map(outcome).collect();
         Series { kind, shape, outcomes, failed: None }
@@ -211,6 +218,9 @@ mod tests {
             json!({ "median": 0.625, "least": 10.0 / 30.0, "greatest": 0.75, "bar": 0.6 })
         );
         assert_eq!(said["failed"], json!({ "redis": "lost" }));
+        let jain = said["jain"]["relay"].as_f64().unwrap();
+        assert!((jain - 25.0 / 27.0).abs() < 1e-9, "{said}");
+        assert_eq!(said["rounds"]["relay"][0]["per_pair"]["least"], 200);
         assert_eq!(said["rounds"]["relay"].as_array().unwrap().len(), 3);
         let said = point(&table, many);
         assert_eq!(said["cpu_us_per_message"], json!({ "floor": 1.0 }));

@@ -18,7 +18,7 @@ use crate::limits::{
     CONNECTED_DEFAULT, CONNECTED_MAX, FILES_SPARE, GROWTH_SLICE_MAX, RECONNECTING_SPARE, ROUNDS_MAX,
 };
 use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Timing};
-use crate::relay_child::Home;
+use crate::relay_child::{Home, Setup};
 use crate::report::name_of;
 use crate::server::Server;
 use crate::{MachineArgs, seconds};
@@ -158,7 +158,8 @@ fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<
         let connector = Connector::new(server.address())?;
         Ok((server, connector))
     };
-    let (server, connector) = start(Home::for_connections(connections)?)?;
+    let (server, connector) =
+        start(Home::with(Setup { connections, shards: 1, mesh_cells: None })?)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     eprintln!("enrolling {connected} devices");
     fleet.enrol(&connector, &admin, interrupt.flag())?;

@@ -1,20 +1,19 @@
 //! Latency in an open loop: messages at a rate that the servers can sustain, timed from when each was due.
 
-mod hgrm;
-mod plot;
 mod report;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 
 use crate::contender::{Contender, Group, Kind, Lineup};
+use crate::hgrm;
 use crate::interrupt::Interrupt;
 use crate::limits::RATE_MAX;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
-use crate::report::name_of;
+use crate::plot::{Line, percentiles};
+use crate::report::{Directory, name_of};
 
 /// What is measured, and how long.
 #[derive(Debug, Clone)]
@@ -116,22 +115,17 @@ fn rates(
 
 /// One `.hgrm` for each server, and the plot of all.
 fn write(directory: &Path, plan: &Plan, table: &[Series]) -> Result<()> {
-    let save = |name: &str, text: &str| {
-        let path = directory.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let directory = Directory::make(directory)?;
     for series in table {
-        save(&format!("{}.hgrm", series.kind.key()), &hgrm::text(&series.latency))?;
+        directory.save(&format!("{}.hgrm", series.kind.key()), &hgrm::text(&series.latency))?;
     }
     let names: Vec<String> =
         table.iter().map(|series| format!("{} ({}/s)", series.kind.name(), series.per_s)).collect();
-    let lines: Vec<plot::Line<'_>> = table
+    let lines: Vec<Line<'_>> = table
         .iter()
         .zip(&names)
-        .map(|(series, name)| plot::Line { name, latency: &series.latency })
+        .map(|(series, name)| Line { name, latency: &series.latency })
         .collect();
     let title = format!("Latency in an open loop, {}", name_of(plan.shape));
-    save("latency.svg", &plot::svg(&title, &lines))
+    directory.save("latency.svg", &percentiles(&title, &lines))
 }

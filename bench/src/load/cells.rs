@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use anyhow::{Context as _, Result, bail};
 use hushwire_relay::transport::limits::RECORD_PLAIN_BYTES_MAX;
 use hushwire_relay::transport::record_len;
-use hushwire_wire::cell::{HEADER_LEN, Header, Kind, set_counter};
+use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, set_counter};
 use hushwire_wire::control::{Control, disclose};
 use hushwire_wire::id::DeviceId;
 
@@ -20,7 +20,8 @@ impl Dialect for Connector {
 
     fn introduce(&self, seat: Seat<'_>) -> Result<CellDevice> {
         let device = self.connect(seat.identity, None)?;
-        Ok(CellDevice { device, peer: seat.peer.device, second_half: false })
+        let Seat { number, peer, .. } = seat;
+        Ok(CellDevice { device, number, peer: peer.device, second_half: None })
     }
 }
 
@@ -28,10 +29,12 @@ impl Dialect for Connector {
 #[derive(Debug)]
 pub(crate) struct CellDevice {
     pub(crate) device: Device,
+    /// Its place in the fleet.
+    number: usize,
     /// The other one.
     peer: DeviceId,
-    /// Whether its next record is the second half of a cell.
-    second_half: bool,
+    /// Of which cell its next record is the second half.
+    second_half: Option<Class>,
 }
 
 impl Speaker for CellDevice {
@@ -45,11 +48,15 @@ impl Speaker for CellDevice {
         numbers: Range<u64>,
         output: &mut Vec<u8>,
     ) -> Result<()> {
-        let cell = &mut message.bytes[..];
-        let header = Header::unicast(message.class, 0, numbers.start, self.peer).encode();
-        cell[..HEADER_LEN].copy_from_slice(&header);
+        let mut written = None;
         // HELLO had counter 0, so that the cells have their numbers.
         for counter in numbers {
+            let class = message.class_of(self.number, counter);
+            let cell = &mut message.bytes[..class.cell_len()];
+            if written.replace(class) != Some(class) {
+                let header = Header::unicast(class, 0, counter, self.peer).encode();
+                cell[..HEADER_LEN].copy_from_slice(&header);
+            }
             set_counter(cell, counter);
             self.device.sealing.seal(cell, output)?;
         }
@@ -58,21 +65,23 @@ impl Speaker for CellDevice {
 
     #[inline]
     fn record(&mut self, record: &mut [u8], message: &Message, news: &mut News) -> Result<()> {
-        let bytes = message.class.cell_len();
-        let usual = record.len() == record_len(bytes.min(RECORD_PLAIN_BYTES_MAX));
         let device = &mut self.device;
-        if self.second_half {
+        if let Some(class) = self.second_half.take() {
             device.opening.skip();
-            self.second_half = false;
-            news.arrived += 1;
+            news.arrive(class.cell_len());
             return Ok(());
         }
-        let opened = bytes <= OPEN_ALWAYS_BYTES_MAX || device.expected.is_multiple_of(OPEN_ONE_IN);
-        if usual && !opened {
+        let skips = |class: &Class| {
+            class.cell_len() > OPEN_ALWAYS_BYTES_MAX && !device.expected.is_multiple_of(OPEN_ONE_IN)
+        };
+        if let Some(class) = begun_by(record.len(), message).filter(skips) {
             device.opening.skip();
             device.expected += 1;
-            self.second_half = bytes > RECORD_PLAIN_BYTES_MAX;
-            news.arrived += usize::from(!self.second_half);
+            if class.cell_len() > RECORD_PLAIN_BYTES_MAX {
+                self.second_half = Some(class);
+            } else {
+                news.arrive(class.cell_len());
+            }
             return Ok(());
         }
         match device.opening.open(record)? {
@@ -91,35 +100,46 @@ impl Speaker for CellDevice {
     }
 }
 
-/// Takes a cell whose counter is right. Returns whether its second half is still to come.
+/// The size of the message that a record of so many bytes begins, if that says it: a record of 16 KiB may be the
+/// whole of one size or half of the next.
+#[inline]
+fn begun_by(record_bytes: usize, message: &Message) -> Option<Class> {
+    let begins =
+        |class: &Class| record_bytes == record_len(class.cell_len().min(RECORD_PLAIN_BYTES_MAX));
+    let Some(mix) = &message.mix else { return Some(message.class).filter(begins) };
+    let mut classes = mix.weights().map(|(class, _)| class).filter(begins);
+    classes.next().filter(|_| classes.next().is_none())
+}
+
+/// Takes a cell whose counter is right. Returns its size if its second half is still to come.
 fn opened_cell(
     header: &Header,
     cell: &[u8],
     peer: DeviceId,
     message: &Message,
     news: &mut News,
-) -> Result<bool> {
+) -> Result<Option<Class>> {
     match header.kind {
-        Kind::Cover => Ok(false),
+        Kind::Cover => Ok(None),
         Kind::Unicast if header.peer != peer => {
             bail!("a cell arrived from a device that did not send it")
         }
-        Kind::Unicast if header.class != message.class => {
+        Kind::Unicast if !message.has(header.class) => {
             bail!("a cell of {:?} arrived that nobody sent", header.class)
         }
-        Kind::Unicast if header.class.cell_len() > RECORD_PLAIN_BYTES_MAX => Ok(true),
-        Kind::Unicast if cell[HEADER_LEN..] != message.bytes[HEADER_LEN..] => {
+        Kind::Unicast if header.class.cell_len() > RECORD_PLAIN_BYTES_MAX => Ok(Some(header.class)),
+        Kind::Unicast if message.bytes.get(HEADER_LEN..cell.len()) != cell.get(HEADER_LEN..) => {
             bail!("a cell's body was changed on its way")
         }
         Kind::Unicast => {
-            news.arrived += 1;
-            Ok(false)
+            news.arrive(cell.len());
+            Ok(None)
         }
         Kind::Broadcast => bail!("a broadcast arrived that nobody sent"),
         Kind::Control => match Control::decode(disclose(&cell[HEADER_LEN..])?)? {
             Control::Undeliverable { counter, .. } => {
                 news.refused.push(counter);
-                Ok(false)
+                Ok(None)
             }
             other @ (Control::Challenge { .. }
             | Control::Hello(_)

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, set_counter};
 use hushwire_wire::control::{
-    Control, CoverMode, Hello, Transport, disclose, enclose, proof_message, replace_proof,
+    Control, CoverMode, Hello, Transport, Welcome, disclose, enclose, proof_message, replace_proof,
 };
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::{ALPN, EXPORTER_LABEL, HELLO_CLASS_MAX, VERSION};
@@ -55,6 +55,8 @@ pub(crate) struct Device {
     pub(crate) expected: u64,
     /// Bytes that may wait for it on the server, as WELCOME said.
     pub(crate) egress_bytes_max: u32,
+    /// The shard it lives on, as WELCOME said.
+    pub(crate) shard: u16,
 }
 
 impl Device {
@@ -81,9 +83,14 @@ impl Connector {
         Self(self.0.with_memory())
     }
 
+    /// The way to the server below the protocol.
+    pub(crate) const fn tls(&self) -> &TlsConnector {
+        &self.0
+    }
+
     /// A handshake, the opening, and a welcome. `token` enrols the device.
     pub(crate) fn connect(&self, identity: &Identity, token: Option<&[u8]>) -> Result<Device> {
-        let (session, egress_bytes_max) = self.open(identity, token)?;
+        let (session, welcome) = self.open(identity, token)?;
         let Records { socket, sealing, opening } = session.into_records()?;
         Ok(Device {
             socket,
@@ -92,26 +99,31 @@ impl Connector {
             opening,
             counter: 1,
             expected: 2,
-            egress_bytes_max,
+            egress_bytes_max: welcome.limits.egress_bytes,
+            shard: welcome.shard,
         })
     }
 
-    /// The same, of a connection that stays rustls'; with the bytes that may wait on the server for the device.
-    pub(crate) fn open(&self, identity: &Identity, token: Option<&[u8]>) -> Result<(Session, u32)> {
+    /// The same, of a connection that stays rustls'; with what the welcome said.
+    pub(crate) fn open(
+        &self,
+        identity: &Identity,
+        token: Option<&[u8]>,
+    ) -> Result<(Session, Welcome)> {
         let mut session = self.0.handshake(self.0.tcp()?)?;
         let challenge = receive(&mut session).context("no CHALLENGE came")?;
         let binding = session.exporter(EXPORTER_LABEL, &[])?;
         let hello = hello(identity, token, &challenge, &binding)?;
         session.send(&hello).context("sending HELLO failed")?;
         let welcome = receive(&mut session).context("no WELCOME came")?;
-        let egress_bytes_max = match Control::decode(&welcome) {
-            Ok(Control::Welcome(welcome)) => welcome.limits.egress_bytes,
+        let welcome = match Control::decode(&welcome) {
+            Ok(Control::Welcome(welcome)) => welcome,
             Ok(Control::Error { code, sentence, .. }) => {
                 bail!("the server refused the device ({code}): {sentence}")
             }
             other => bail!("the server answered HELLO with {other:?}"),
         };
-        Ok((session, egress_bytes_max))
+        Ok((session, welcome))
     }
 }
 
@@ -130,7 +142,7 @@ fn receive(session: &mut Session) -> Result<Vec<u8>> {
 }
 
 /// The HELLO that answers `challenge`, a whole cell.
-fn hello(
+pub(crate) fn hello(
     identity: &Identity,
     token: Option<&[u8]>,
     challenge: &[u8],

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use aws_lc_rs::rand;
 use hushwire_wire::cell::Class;
 
-use super::Identity;
+use super::{Identity, Mix};
 
 /// A protocol over TLS that one kind of server speaks.
 pub(crate) trait Dialect: Sync {
@@ -53,8 +53,11 @@ pub(crate) trait Speaker {
 /// What all devices of a run send, but for what each message carries of its own.
 #[derive(Debug)]
 pub(crate) struct Message {
+    /// The size of all, or of the largest of a mix.
     pub(crate) class: Class,
-    /// As many bytes as a cell of the class has.
+    /// Sizes that are drawn, for a dialect that has several.
+    pub(crate) mix: Option<Mix>,
+    /// As many bytes as a cell of the class has. A smaller message of a mix has the first of them.
     pub(crate) bytes: Vec<u8>,
     /// Room in which a dialect makes the frames of one write, before they are sealed.
     pub(crate) frames: Vec<u8>,
@@ -62,10 +65,21 @@ pub(crate) struct Message {
 
 impl Message {
     /// One of random bytes, which nothing can shorten.
-    pub(crate) fn random(class: Class) -> Result<Self> {
+    pub(crate) fn random(class: Class, mix: Option<Mix>) -> Result<Self> {
         let mut bytes = vec![0; class.cell_len()];
         rand::fill(&mut bytes).map_err(|_| anyhow!("no random bytes"))?;
-        Ok(Self { class, bytes, frames: Vec::new() })
+        Ok(Self { class, mix, bytes, frames: Vec::new() })
+    }
+
+    /// The size of a sender's message of this number.
+    #[inline]
+    pub(crate) fn class_of(&self, sender: usize, number: u64) -> Class {
+        self.mix.as_ref().map_or(self.class, |mix| mix.draw(sender, number))
+    }
+
+    /// Whether anybody sends this size.
+    pub(crate) fn has(&self, class: Class) -> bool {
+        self.mix.as_ref().map_or(self.class == class, |mix| mix.has(class))
     }
 }
 
@@ -74,6 +88,17 @@ impl Message {
 pub(crate) struct News {
     /// Messages of the other device of the pair that have arrived, in their order.
     pub(crate) arrived: usize,
+    /// Their bytes, as many as cells of their sizes have.
+    pub(crate) bytes: u64,
     /// Numbers of this device's own messages that the server could not deliver.
     pub(crate) refused: Vec<u64>,
+}
+
+impl News {
+    /// One more has arrived, of so many bytes.
+    #[inline]
+    pub(crate) fn arrive(&mut self, bytes: usize) {
+        self.arrived += 1;
+        self.bytes += bytes as u64;
+    }
 }

@@ -31,6 +31,12 @@ impl Fleet {
         &self.identities
     }
 
+    /// The two devices of a pair.
+    pub(crate) fn pair(&self, number: usize) -> Option<[&Identity; 2]> {
+        let [first, second] = self.identities.get(2 * number..2 * number + 2)? else { return None };
+        Some([first, second])
+    }
+
     /// Makes a relay know them all: each presents an invite of its own; the second device of a pair
     /// one for the account that the first one got.
     pub(crate) fn enrol(
@@ -52,6 +58,22 @@ impl Fleet {
         invite_and_connect(&seconds, &accounts, connector, admin, stop)
     }
 
+    /// Makes a relay know them all, as devices of one account: each may send to each.
+    pub(crate) fn enrol_together(
+        &self,
+        connector: &Connector,
+        admin: &Path,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let (first, others) = self.identities.split_first().context("a fleet of nobody")?;
+        invite_and_connect(&[first], &[None], connector, admin, stop)?;
+        let account = Admin::open(admin)?.devices()?.remove(&first.device.to_text());
+        let account = account.context("the relay does not list a device that it has enrolled")?;
+        let others: Vec<_> = others.iter().collect();
+        let accounts = vec![Some(account); others.len()];
+        invite_and_connect(&others, &accounts, connector, admin, stop)
+    }
+
     /// Connects the first `count` devices, in their order.
     pub(crate) fn connect<D: Dialect>(
         &self,
@@ -62,19 +84,31 @@ impl Fleet {
         self.connect_some(0..count, dialect, stop)
     }
 
-    /// Connects the devices with these numbers, in their order.
+    /// Connects the devices with these numbers, in their order, from an even one to an odd one.
     pub(crate) fn connect_some<D: Dialect>(
         &self,
         numbers: Range<usize>,
         dialect: &D,
         stop: &AtomicBool,
     ) -> Result<Vec<D::Device>> {
-        let first = numbers.start;
-        let wanted = self.identities.get(numbers).context("more devices than there are")?;
-        let wanted: Vec<_> = wanted.iter().collect();
-        let introduce = |(): &mut (), at: usize, identity: &Identity| {
-            let number = first + at;
-            let peer = self.identities.get(number ^ 1).context("a device without another")?;
+        self.connect_as(&numbers.collect::<Vec<_>>(), dialect, stop)
+    }
+
+    /// Connects the devices of these numbers, which are an even number of them: in this order, the first two are a
+    /// pair, and so on.
+    pub(crate) fn connect_as<D: Dialect>(
+        &self,
+        order: &[usize],
+        dialect: &D,
+        stop: &AtomicBool,
+    ) -> Result<Vec<D::Device>> {
+        let wanted: Vec<_> = order
+            .iter()
+            .map(|&at| self.identities.get(at))
+            .collect::<Option<_>>()
+            .context("more devices than there are")?;
+        let introduce = |(): &mut (), number: usize, identity: &Identity| {
+            let peer = wanted.get(number ^ 1).copied().context("a device without another")?;
             dialect.introduce(Seat { number, identity, peer })
         };
         in_threads(&wanted, stop, |_| Ok(()), introduce)

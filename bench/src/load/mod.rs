@@ -4,15 +4,17 @@ mod cells;
 mod device;
 pub(crate) mod dialect;
 mod fleet;
+mod mix;
 mod pace;
 pub(crate) mod records;
 mod run;
 pub(crate) mod tls;
 
 pub(crate) use cells::CellDevice;
-pub(crate) use device::{Connector, Device, Identity};
+pub(crate) use device::{Connector, Device, Identity, hello};
 pub(crate) use fleet::Fleet;
-pub(crate) use run::{Drive, Outcome, Timing, run};
+pub(crate) use mix::Mix;
+pub(crate) use run::{Beside, Drive, Fairness, Outcome, Run, Timing, run};
 
 use anyhow::{Context as _, Result, ensure};
 use hushwire_wire::cell::Class;
@@ -24,8 +26,10 @@ use crate::limits::{PAIRS_MAX, WINDOW_MAX};
 pub(crate) struct Shape {
     /// Pairs; the first device of each sends, the second receives.
     pub(crate) pairs: usize,
-    /// The size of every cell.
+    /// The size of every cell, or of the largest of a mix.
     pub(crate) class: Class,
+    /// Sizes that are drawn, where not all cells have the same.
+    pub(crate) mix: Option<Mix>,
     /// Cells of a pair on their way at any time.
     pub(crate) window: usize,
     /// Every cell in a write of its own, where otherwise all that may be sent at once go together.
@@ -43,7 +47,12 @@ impl Shape {
             .into_iter()
             .find(|class| class.cell_len() == bytes)
             .context("a cell has 256, 512, 1024, 2048, 4096, 8192, 16384 or 32768 bytes")?;
-        Ok(Self { pairs, class, window, one_write_per_cell: false, both_ways: false })
+        Ok(Self { pairs, class, mix: None, window, one_write_per_cell: false, both_ways: false })
+    }
+
+    /// The same with sizes of a mix.
+    pub(crate) fn mixed(self, mix: Mix) -> Self {
+        Self { class: mix.largest(), mix: Some(mix), ..self }
     }
 
     /// How many devices it takes.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
 use hushwire_uring::sockets::{self, Received};
@@ -19,11 +19,29 @@ use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::{LATE_BYTES_MAX, LATENCY_NS_MAX, READ_BYTES, SILENCE_MAX};
 use crate::procfs;
+use crate::progress::Countdown;
+use crate::statistics::jain;
 
 const POLL: Purpose = Purpose::poll(0);
 const SEND: Purpose = Purpose::send(0);
 /// How often a run without arrivals looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
+/// What is done beside a run waits for a turn with nothing else to do, but no longer than this.
+const BESIDE_WAITS_NS: u64 = 1_000_000;
+
+/// What the generator does beside a run, on the same thread: no scheduler then decides who of the two waits.
+pub(crate) trait Beside {
+    /// One step, as short as can be: messages that become due meanwhile are late by it.
+    fn step(&mut self, now_ns: u64) -> Result<()>;
+}
+
+impl Beside for Countdown {
+    #[inline]
+    fn step(&mut self, now_ns: u64) -> Result<()> {
+        self.tick(now_ns);
+        Ok(())
+    }
+}
 
 /// What lets senders send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +66,8 @@ pub(crate) struct Timing {
 pub(crate) struct Outcome {
     /// Messages that arrived.
     pub(crate) delivered: u64,
+    /// Their bytes, as cells.
+    pub(crate) bytes: u64,
     /// Messages that the server sent back as undeliverable.
     pub(crate) refused: u64,
     /// Time counted, nanoseconds.
@@ -58,6 +78,21 @@ pub(crate) struct Outcome {
     pub(crate) load_cpu_ns: u64,
     /// To the arrival, nanoseconds: from the send in a closed loop, and in an open one from when the message was due.
     pub(crate) latency: Histogram<u64>,
+    /// The part of it, in an open loop, until the message was sent, nanoseconds: the generator was busy, or the
+    /// socket had no room.
+    pub(crate) late: Histogram<u64>,
+    /// Messages that arrived, by pair; in a closed loop that is the server's doing.
+    pub(crate) by_pair: Vec<u64>,
+}
+
+/// How evenly a server has served the pairs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Fairness {
+    /// Messages of the pair that got the least, and the most, through.
+    pub(crate) least: u64,
+    pub(crate) greatest: u64,
+    /// Jain's index of all pairs.
+    pub(crate) jain: f64,
 }
 
 impl Outcome {
@@ -66,9 +101,21 @@ impl Outcome {
         self.server_cpu_ns as f64 / 1_000.0 / self.delivered as f64
     }
 
+    /// `None` where nothing was delivered.
+    pub(crate) fn fairness(&self) -> Option<Fairness> {
+        let least = self.by_pair.iter().copied().min()?;
+        let greatest = self.by_pair.iter().copied().max()?;
+        Some(Fairness { least, greatest, jain: jain(&self.by_pair)? })
+    }
+
     /// Cells delivered in a second.
     pub(crate) fn cells_per_s(&self) -> f64 {
         self.delivered as f64 * 1e9 / self.elapsed_ns as f64
+    }
+
+    /// Bytes of cells delivered in a second.
+    pub(crate) fn bytes_per_s(&self) -> f64 {
+        self.bytes as f64 * 1e9 / self.elapsed_ns as f64
     }
 }
 
@@ -80,9 +127,28 @@ struct Flight {
     next: u64,
 }
 
-struct Run<'a, D> {
+/// Where a run stood at a moment.
+#[derive(Debug, Clone)]
+struct Mark {
+    at_ns: u64,
+    delivered: u64,
+    bytes: u64,
+    refused: u64,
+    server_cpu_ns: u64,
+    load_cpu_ns: u64,
+    by_pair: Vec<u64>,
+}
+
+/// A run that goes on from lap to lap.
+pub(crate) struct Run<'a, D, B> {
     devices: &'a mut [D],
     shape: Shape,
+    /// Process ID of the server.
+    server: u32,
+    interrupt: &'a Interrupt,
+    pub(crate) beside: &'a mut B,
+    /// When it had its last step.
+    stepped_ns: u64,
     ring: Ring,
     clock: Clock,
     /// The clock of an open loop.
@@ -104,8 +170,13 @@ struct Run<'a, D> {
     news: News,
     output: Vec<u8>,
     delivered: u64,
+    bytes: u64,
     refused: u64,
+    by_pair: Vec<u64>,
     latency: Histogram<u64>,
+    late: Histogram<u64>,
+    /// Where the lap began.
+    mark: Mark,
 }
 
 /// Runs `shape` over the first of `devices`, which are fresh from their welcome and cannot be used
@@ -118,60 +189,131 @@ pub(crate) fn run<D: Speaker>(
     server: u32,
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
-    let devices = devices.get_mut(..shape.devices()).context("too few devices")?;
-    let count = devices.len();
-    let clock = Clock::start();
-    let senders = (0..count).step_by(if shape.both_ways { 1 } else { 2 }).collect();
-    let pace = match drive {
-        Drive::Window => None,
-        Drive::Rate(per_s) => Some(Pace::new(per_s, senders, count, clock.now_ns())),
-    };
-    let mut run = Run {
-        devices,
-        shape,
-        ring: DormantRing::new(RingOptions::default())?.enable()?,
-        clock,
-        pace,
-        touched: Vec::new(),
-        counts_from_ns: 0,
-        flights: (0..count).map(|_| Flight { messages: VecDeque::new(), next: 1 }).collect(),
-        partial: vec![Vec::new(); count],
-        sending: vec![false; count],
-        unread: Vec::new(),
-        scratch: vec![0; SCRATCH_BYTES_MIN],
-        message: Message::random(shape.class)?,
-        news: News::default(),
-        output: Vec::new(),
-        delivered: 0,
-        refused: 0,
-        latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?,
-    };
-    run.start()?;
-    run.turns_until(timing.warm_up, interrupt)?;
-    let (delivered, refused) = (run.delivered, run.refused);
-    run.latency.reset();
-    let begun_ns = run.clock.now_ns();
-    if run.pace.is_some() {
-        run.counts_from_ns = begun_ns;
-    }
-    let server_begun_ns = procfs::cpu_ns(server)?;
-    let load_begun_ns = procfs::cpu_ns(std::process::id())?;
-    run.turns_until(timing.warm_up + timing.measured, interrupt)?;
-    let mut outcome = Outcome {
-        server_cpu_ns: procfs::cpu_ns(server)? - server_begun_ns,
-        load_cpu_ns: procfs::cpu_ns(std::process::id())? - load_begun_ns,
-        elapsed_ns: run.clock.now_ns() - begun_ns,
-        delivered: run.delivered - delivered,
-        refused: run.refused - refused,
-        latency: Histogram::new(3)?,
-    };
-    run.land(interrupt)?;
-    outcome.latency = run.latency;
+    let mut countdown = Countdown::new(timing.warm_up + timing.measured);
+    let mut run = Run::start(devices, shape, drive, server, &mut countdown, interrupt)?;
+    run.go_on(timing.warm_up)?;
+    run.begin()?;
+    let mut outcome = run.lap(timing.warm_up + timing.measured)?;
+    outcome.latency.add(run.land()?)?;
     Ok(outcome)
 }
 
-impl<D: Speaker> Run<'_, D> {
-    fn start(&mut self) -> Result<()> {
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?)
+}
+
+impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
+    /// Lets the first of `devices` begin, which are fresh from their welcome.
+    pub(crate) fn start(
+        devices: &'a mut [D],
+        shape: Shape,
+        drive: Drive,
+        server: u32,
+        beside: &'a mut B,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self> {
+        let devices = devices.get_mut(..shape.devices()).context("too few devices")?;
+        let count = devices.len();
+        let clock = Clock::start();
+        let senders = (0..count).step_by(if shape.both_ways { 1 } else { 2 }).collect();
+        let pace = match drive {
+            Drive::Window => None,
+            Drive::Rate(per_s) => Some(Pace::new(per_s, senders, count, clock.now_ns())),
+        };
+        let mut run = Run {
+            devices,
+            shape,
+            server,
+            interrupt,
+            beside,
+            stepped_ns: 0,
+            ring: DormantRing::new(RingOptions::default())?.enable()?,
+            clock,
+            pace,
+            touched: Vec::new(),
+            counts_from_ns: 0,
+            flights: (0..count).map(|_| Flight { messages: VecDeque::new(), next: 1 }).collect(),
+            partial: vec![Vec::new(); count],
+            sending: vec![false; count],
+            unread: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES_MIN],
+            message: Message::random(shape.class, shape.mix)?,
+            news: News::default(),
+            output: Vec::new(),
+            delivered: 0,
+            bytes: 0,
+            refused: 0,
+            by_pair: vec![0; shape.pairs],
+            latency: histogram()?,
+            late: histogram()?,
+            mark: Mark {
+                at_ns: 0,
+                delivered: 0,
+                bytes: 0,
+                refused: 0,
+                server_cpu_ns: 0,
+                load_cpu_ns: 0,
+                by_pair: Vec::new(),
+            },
+        };
+        run.listen_and_send()?;
+        run.mark = run.marked()?;
+        Ok(run)
+    }
+
+    fn marked(&self) -> Result<Mark> {
+        Ok(Mark {
+            at_ns: self.clock.now_ns(),
+            delivered: self.delivered,
+            bytes: self.bytes,
+            refused: self.refused,
+            server_cpu_ns: procfs::cpu_ns(self.server)?,
+            load_cpu_ns: procfs::cpu_ns(std::process::id())?,
+            by_pair: self.by_pair.clone(),
+        })
+    }
+
+    /// Begins to count: what was due before is no part of any lap.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.latency.reset();
+        self.late.reset();
+        self.mark = self.marked()?;
+        if self.pace.is_some() {
+            self.counts_from_ns = self.mark.at_ns;
+        }
+        Ok(())
+    }
+
+    /// Goes on until `end` after the start, and tells what has become of it since the last lap. A message counts in
+    /// the lap in which it arrives.
+    pub(crate) fn lap(&mut self, end: Duration) -> Result<Outcome> {
+        self.go_on(end)?;
+        let mark = self.marked()?;
+        let before = std::mem::replace(&mut self.mark, mark);
+        let now = &self.mark;
+        let by_pair = now.by_pair.iter().zip(&before.by_pair).map(|(now, then)| now - then);
+        let outcome = Outcome {
+            delivered: now.delivered - before.delivered,
+            bytes: now.bytes - before.bytes,
+            refused: now.refused - before.refused,
+            elapsed_ns: now.at_ns - before.at_ns,
+            server_cpu_ns: now.server_cpu_ns - before.server_cpu_ns,
+            load_cpu_ns: now.load_cpu_ns - before.load_cpu_ns,
+            latency: self.latency.clone(),
+            late: self.late.clone(),
+            by_pair: by_pair.collect(),
+        };
+        self.latency.reset();
+        self.late.reset();
+        Ok(outcome)
+    }
+
+    /// How long it has been going on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.clock.now_ns())
+    }
+
+    fn listen_and_send(&mut self) -> Result<()> {
         for (index, device) in self.devices.iter().enumerate() {
             let token = Token::new(POLL, 0, index as u32);
             self.ring.poll_multishot(device.socket(), token, Interest::Read)?;
@@ -182,31 +324,34 @@ impl<D: Speaker> Run<'_, D> {
         Ok(())
     }
 
-    /// Goes on until `end`, and until something has arrived.
-    fn turns_until(&mut self, end: Duration, interrupt: &Interrupt) -> Result<()> {
+    /// Goes on until `end` after the start, and until something has arrived.
+    pub(crate) fn go_on(&mut self, end: Duration) -> Result<()> {
         let end_ns = end.as_nanos() as u64;
         let begun = self.delivered;
-        self.turns(|run, now_ns| now_ns >= end_ns && run.delivered > begun, interrupt)
+        self.turns(|run, now_ns| now_ns >= end_ns && run.delivered > begun)
     }
 
-    /// Lets arrive what an open loop has on its way: the slowest messages would be missing otherwise.
-    fn land(&mut self, interrupt: &Interrupt) -> Result<()> {
+    /// Lets arrive what an open loop has on its way, and tells how long that took: the slowest messages would be
+    /// missing otherwise.
+    pub(crate) fn land(mut self) -> Result<Histogram<u64>> {
         let now_ns = self.clock.now_ns();
-        let Some(pace) = &mut self.pace else { return Ok(()) };
-        pace.end(now_ns);
-        let landed = |run: &Self| {
-            run.pace.as_ref().is_none_or(Pace::is_over)
-                && run.flights.iter().all(|flight| flight.messages.is_empty())
-        };
-        self.turns(|run, _| landed(run), interrupt)
+        if let Some(pace) = &mut self.pace {
+            pace.end(now_ns);
+            let landed = |run: &Self| {
+                run.pace.as_ref().is_none_or(Pace::is_over)
+                    && run.flights.iter().all(|flight| flight.messages.is_empty())
+            };
+            self.turns(|run, _| landed(run))?;
+        }
+        Ok(self.latency)
     }
 
-    fn turns(&mut self, is_over: impl Fn(&Self, u64) -> bool, interrupt: &Interrupt) -> Result<()> {
+    fn turns(&mut self, is_over: impl Fn(&Self, u64) -> bool) -> Result<()> {
         let mut completions = Vec::new();
         let mut unread = Vec::new();
         let mut last = (self.delivered, self.clock.now_ns());
         loop {
-            interrupt.check()?;
+            self.interrupt.check()?;
             let now_ns = self.clock.now_ns();
             if is_over(self, now_ns) {
                 return Ok(());
@@ -225,6 +370,11 @@ impl<D: Speaker> Run<'_, D> {
             self.ring.wait(Some(wait))?;
             self.ring.drain(&mut completions);
             std::mem::swap(&mut unread, &mut self.unread);
+            let quiet = completions.is_empty() && unread.is_empty();
+            if quiet || now_ns - self.stepped_ns >= BESIDE_WAITS_NS {
+                self.stepped_ns = now_ns;
+                self.beside.step(now_ns)?;
+            }
             for completion in completions.drain(..) {
                 self.complete(completion)?;
             }
@@ -304,14 +454,19 @@ impl<D: Speaker> Run<'_, D> {
             }
         }
         self.delivered += self.news.arrived as u64;
-        self.news.arrived = 0;
+        self.by_pair[index / 2] += self.news.arrived as u64;
+        self.bytes += self.news.bytes;
+        (self.news.arrived, self.news.bytes) = (0, 0);
         if self.news.refused.is_empty() && !self.devices[index].owes() {
             return Ok(());
         }
-        let flight = &mut self.flights[index].messages;
+        let Flight { messages, next } = &mut self.flights[index];
         for number in self.news.refused.drain(..) {
-            let at = flight.iter().position(|&(sent, _)| sent == number);
-            flight.remove(at.context("a message was refused that nobody sent")?);
+            ensure!(number < *next, "a message was refused that nobody sent");
+            // Where messages behind it have arrived before its refusal did, they were taken for those in front of them,
+            // and the first that is left is the last that arrived.
+            let at = messages.iter().position(|&(sent, _)| sent == number).unwrap_or(0);
+            messages.remove(at).context("a message was refused that had arrived")?;
             self.refused += 1;
         }
         self.send_more(index)
@@ -365,9 +520,13 @@ impl<D: Speaker> Run<'_, D> {
         device.seal(&mut self.message, numbers.clone(), &mut self.output)?;
         flight.next = numbers.end;
         let now_ns = self.clock.now_ns();
-        let pace = &mut self.pace;
-        let mut due = || pace.as_mut().and_then(|pace| pace.take(index)).unwrap_or(now_ns);
-        flight.messages.extend(numbers.map(|number| (number, due())));
+        for number in numbers {
+            let due = self.pace.as_mut().and_then(|pace| pace.take(index));
+            if let Some(due_ns) = due.filter(|&due_ns| due_ns >= self.counts_from_ns) {
+                self.late.saturating_record(now_ns - due_ns);
+            }
+            flight.messages.push_back((number, due.unwrap_or(now_ns)));
+        }
         let sent = sockets::send(device.socket(), &self.output)?;
         if sent == self.output.len() {
             return Ok(());

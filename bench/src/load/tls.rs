@@ -65,10 +65,20 @@ impl TlsConnector {
         Ok(socket)
     }
 
+    /// Where the server is.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handshake that is to come, for somebody who carries its bytes.
+    pub(crate) fn begin(&self) -> Result<ClientConnection> {
+        let name = ServerName::from(self.address.ip());
+        Ok(ClientConnection::new(Arc::clone(&self.config), name)?)
+    }
+
     /// A handshake: a full one, unless this connector remembers a session that the server still knows.
     pub(crate) fn handshake(&self, mut socket: TcpStream) -> Result<Session> {
-        let name = ServerName::from(self.address.ip());
-        let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;
+        let mut tls = self.begin()?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket).context("the TLS handshake failed")?;
         }

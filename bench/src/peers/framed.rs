@@ -129,7 +129,7 @@ impl<P: Protocol> Inbound<P> {
                 Frame::Message(came) => {
                     check(came, self.expected, message)?;
                     self.expected += 1;
-                    news.arrived += 1;
+                    news.arrive(message.len());
                 }
                 Frame::Question(answer) => {
                     self.owed.extend_from_slice(&answer);

@@ -210,8 +210,7 @@ impl<'a> Bench<'a> {
 
     /// One of the relay's numbers.
     fn total(&mut self, name: &str) -> Result<u64> {
-        let status = self.admin.status()?;
-        status["totals"][name].as_u64().with_context(|| format!("a status without {name}"))
+        self.admin.totals()?.of(name)
     }
 
     fn until(

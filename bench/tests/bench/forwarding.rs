@@ -16,6 +16,10 @@ fn check(forwarder: &Floor, arguments: &[&str]) {
     assert!(said["delivered"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(said["refused"], 0, "{said}");
     assert!(said["cpu_us_per_cell"].as_f64().is_some(), "{said}");
+    let jain = said["per_pair"]["jain"].as_f64().unwrap();
+    assert!(jain > 0.0 && jain < 1.000_001, "{said}");
+    let (least, greatest) = (&said["per_pair"]["least"], &said["per_pair"]["greatest"]);
+    assert!(least.as_u64() <= greatest.as_u64() && greatest.as_u64() <= said["delivered"].as_u64());
     assert!(said["latency_us"]["p50"].as_f64() <= said["latency_us"]["p999"].as_f64(), "{said}");
 }
 
@@ -32,6 +36,8 @@ fn every_shape_arrives(kind: &[&str]) {
         &["--pairs", "5", "--bytes", "512", "--window", "4", "--both-ways"],
         &["--pairs", "2", "--bytes", "32768", "--window", "1", "--both-ways"],
         &["--pairs", "2", "--bytes", "32768", "--window", "32", "--both-ways"],
+        &["--pairs", "5", "--mix", "256:70,4096:25,32768:5", "--window", "32"],
+        &["--pairs", "2", "--mix", "1024:1,16384:1,32768:1", "--window", "8", "--both-ways"],
     ] {
         check(&forwarder, arguments);
     }

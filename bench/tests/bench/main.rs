@@ -10,4 +10,6 @@ mod peers;
 mod refusals;
 mod relay;
 mod server;
+mod shards;
+mod soak;
 mod stopped_reader;

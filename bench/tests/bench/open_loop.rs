@@ -38,6 +38,21 @@ fn a_server_that_stands_still_is_charged_for_what_was_due() {
 }
 
 #[test]
+fn sizes_are_mixed_at_a_rate() {
+    let floor = Floor::start();
+    let mix = "256:70,4096:25,32768:5";
+    let place = ["--pairs", "4", "--rate", "2000", "--mix", mix];
+    let said = object(&load(&floor.address, floor.pid(), &place));
+    assert_eq!((said["mix"].as_str(), said["bytes"].as_u64()), (Some(mix), None), "{said}");
+    let each = said["bytes_per_s"].as_f64().unwrap() / said["cells_per_s"].as_f64().unwrap();
+    // What is drawn comes to 2 842 bytes in the mean.
+    assert!(each > 1_000.0 && each < 8_000.0, "{said}");
+    let output = load(&floor.address, floor.pid(), &["--mix", mix, "--bytes", "256"]);
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && problem.contains("cannot be used with"), "{problem}");
+}
+
+#[test]
 fn relay_and_floor_are_measured_at_a_rate_and_their_distributions_written() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("latency");

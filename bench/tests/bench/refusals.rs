@@ -25,6 +25,8 @@ fn impossible_shapes_are_refused() {
         (["--seconds", "inf"], "choose 0 to 1000 seconds"),
         (["--seconds", "NaN"], "choose 0 to 1000 seconds"),
         (["--warm-up", "1e9"], "choose 0 to 1000 seconds"),
+        (["--mix", "300:1"], "a cell has 256"),
+        (["--mix", "256"], "write a mix as"),
         (["--rate", "0"], "0 is not in 1..=10000000"),
     ] {
         let output = Command::new(PROGRAM)

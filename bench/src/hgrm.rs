@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
 /// The distribution of nanoseconds, written in microseconds.
-pub(super) fn text(latency: &Histogram<u64>) -> String {
+pub(crate) fn text(latency: &Histogram<u64>) -> String {
     let us = |ns: f64| ns / 1_000.0;
     let mut text = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",
