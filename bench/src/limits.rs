@@ -5,7 +5,7 @@ use std::time::Duration;
 use hushwire_relay::transport::limits::CARRY_CLASS_BYTES;
 use hushwire_wire::limits::{IDLE_MS, KEEP_ALIVE_MS};
 
-/// Bytes of one receive, of the floor, of the baselines and of the load generator.
+/// Bytes of one receive of the load generator.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Receives from one connection before the others have their turn.
 pub(crate) const READS_PER_TURN: usize = 4;

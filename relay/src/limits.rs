@@ -16,7 +16,7 @@ use hushwire_wire::limits::{EGRESS_BYTES_MAX, GRANTS_PER_ACCOUNT};
 pub use self::bill::{Bill, BillLine, Payer};
 use crate::config::Config;
 use crate::shard::limits::{self as shard, ShardLimits};
-use crate::transport::limits::{HANDSHAKE_BYTES_MAX, RECORD_OVERHEAD_BYTES, SCRATCH_BYTES_MIN};
+use crate::transport::limits::{HANDSHAKE_BYTES_MAX, RECORD_OVERHEAD_BYTES, SCRATCH_BYTES};
 use crate::{mesh, store};
 
 const KIB: usize = 1024;
@@ -220,7 +220,7 @@ impl Limits {
         let completions = RING_COMPLETIONS as usize;
         [
             ("stack", 1, SHARD_STACK_BYTES),
-            ("scratch", 1, SCRATCH_BYTES_MIN),
+            ("scratch", 1, SCRATCH_BYTES),
             ("ring: submissions", RING_ENTRIES as usize, SUBMISSION_BYTES),
             ("ring: completions", completions, COMPLETION_BYTES + shard::COMPLETION_BYTES),
             ("connections", connections, shard::CONNECTION_BYTES),
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_one_for_each_shard_grows_with_them() {
         let limits = limits();
-        assert_eq!(line(3, "scratch").bytes(), 3 * SCRATCH_BYTES_MIN);
+        assert_eq!(line(3, "scratch").bytes(), 3 * SCRATCH_BYTES);
         assert_eq!(line(1, "mesh: cells and buffers").bytes(), 0);
         let mesh = 6 * 2 * limits.mesh_cells_max * 32 * KIB;
         assert_eq!(line(3, "mesh: cells and buffers").bytes(), mesh);

@@ -161,7 +161,7 @@ impl Shard {
             output: OutputPool::default(),
             slots: CellSlots::default(),
             carry: CarryPool::new(parts.limits.carry_bytes_max),
-            scratch: vec![0; crate::transport::limits::SCRATCH_BYTES_MIN],
+            scratch: vec![0; crate::transport::limits::SCRATCH_BYTES],
             completions: Vec::new(),
             swept_s: 0,
             told_s: 0,

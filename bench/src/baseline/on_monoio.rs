@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
+use hushwire_relay::transport::limits::SCRATCH_BYTES;
 use monoio::buf::{IoBuf as _, IoBufMut as _};
 use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, Splitable as _};
 use monoio::net::TcpStream;
@@ -16,7 +16,7 @@ use monoio::{IoUringDriver, RuntimeBuilder};
 use super::completion::{self, Completion, Port};
 use super::{Shared, announce, keep_flushing, share};
 use crate::forwarder::connection::Place;
-use crate::limits::{BASELINE_RING_ENTRIES, READ_BYTES};
+use crate::limits::BASELINE_RING_ENTRIES;
 
 /// Forwards until the process is ended.
 pub(super) fn serve(listener: TcpListener) -> Result<()> {
@@ -47,12 +47,12 @@ fn admit(shared: &Shared<Completion>, stream: TcpStream) {
 }
 
 async fn read(shared: Shared<Completion>, place: Place, mut reader: TcpOwnedReadHalf) {
-    let mut scratch = vec![0; SCRATCH_BYTES_MIN].into_boxed_slice();
+    let mut scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
     loop {
         let begun = shared.borrow_mut().begin(place, &mut scratch);
         let Some(mut cursor) = begun else { break };
         let at = cursor.end();
-        let (received, slice) = reader.read(scratch.slice_mut(at..at + READ_BYTES)).await;
+        let (received, slice) = reader.read(scratch.slice_mut(at..)).await;
         scratch = slice.into_inner();
         let Ok(count @ 1..) = received else { break };
         let mut forwarder = shared.borrow_mut();

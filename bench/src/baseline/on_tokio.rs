@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
+use hushwire_relay::transport::limits::SCRATCH_BYTES;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ use super::{Batching, Shared, announce, keep_flushing, share};
 use crate::forwarder::connection::Place;
 use crate::forwarder::output::{Flushed, Outbox, OutputPool};
 use crate::forwarder::{Driver, Forwarder, Over};
-use crate::limits::{READ_BYTES, READS_PER_TURN};
+use crate::limits::READS_PER_TURN;
 
 struct Readiness {
     flusher: Option<Waker>,
@@ -102,7 +102,7 @@ fn send(writer: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
 pub(super) fn serve(listener: TcpListener) -> Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = Builder::new_current_thread().enable_io().build_local(LocalOptions::default())?;
-    let scratch = vec![0; SCRATCH_BYTES_MIN].into_boxed_slice();
+    let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
     let shared = share(Readiness { flusher: None, scratch })?;
     runtime.block_on(async move {
         announce(&listener)?;
@@ -192,7 +192,7 @@ fn read(
         }
         let mut cursor = forwarder.begin(place, scratch).ok_or(Over)?;
         let at = cursor.end();
-        let mut room = ReadBuf::new(&mut scratch[at..at + READ_BYTES]);
+        let mut room = ReadBuf::new(&mut scratch[at..]);
         // After a short read, tokio knows that the socket is dry, and the next turn asks nobody.
         let dry = match Pin::new(&mut *reader).poll_read(context, &mut room) {
             Poll::Pending => true,

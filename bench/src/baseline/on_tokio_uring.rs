@@ -6,14 +6,14 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
+use hushwire_relay::transport::limits::SCRATCH_BYTES;
 use tokio_uring::buf::BoundedBuf as _;
 use tokio_uring::net::TcpStream;
 
 use super::completion::{self, Completion, Port};
 use super::{Shared, announce, keep_flushing, share};
 use crate::forwarder::connection::Place;
-use crate::limits::{BASELINE_RING_ENTRIES, READ_BYTES};
+use crate::limits::BASELINE_RING_ENTRIES;
 
 /// Forwards until the process is ended.
 pub(super) fn serve(listener: TcpListener) -> Result<()> {
@@ -42,12 +42,12 @@ fn admit(shared: &Shared<Completion>, stream: TcpStream) {
 }
 
 async fn read(shared: Shared<Completion>, place: Place, stream: Rc<TcpStream>) {
-    let mut scratch = vec![0; SCRATCH_BYTES_MIN];
+    let mut scratch = vec![0; SCRATCH_BYTES];
     loop {
         let begun = shared.borrow_mut().begin(place, &mut scratch);
         let Some(mut cursor) = begun else { break };
         let at = cursor.end();
-        let (received, slice) = stream.read(scratch.slice(at..at + READ_BYTES)).await;
+        let (received, slice) = stream.read(scratch.slice(at..)).await;
         scratch = slice.into_inner();
         let Ok(count @ 1..) = received else { break };
         let mut forwarder = shared.borrow_mut();

@@ -9,21 +9,19 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::limits::{CARRY_CLASS_BYTES, SCRATCH_BYTES_MIN};
+use hushwire_relay::transport::limits::SCRATCH_BYTES;
 use hushwire_uring::sockets::{self, ListenOptions, Listener, Received, SocketBuffers};
 use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions, Token};
 
 use crate::forwarder::connection::{Connection, Place};
 use crate::forwarder::output::{Flushed, Outbox, OutputPool};
 use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over};
-use crate::limits::{CONNECTIONS_MAX, READ_BYTES, READS_PER_TURN};
+use crate::limits::{CONNECTIONS_MAX, READS_PER_TURN};
 
 const ACCEPT: Kind = Kind::accept(0);
 const POLL: Kind = Kind::poll(0);
 const SEND: Kind = Kind::send(0);
 const CANCEL: Kind = Kind::cancel(0);
-
-const _: () = assert!(SCRATCH_BYTES_MIN >= CARRY_CLASS_BYTES[3] + READ_BYTES);
 
 /// The server. It ends with its process.
 pub(crate) struct Floor {
@@ -104,7 +102,7 @@ impl Floor {
         Ok(Self {
             forwarder: Forwarder::new(ring, policy)?,
             listener,
-            scratch: vec![0; SCRATCH_BYTES_MIN].into_boxed_slice(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             ready: Vec::new(),
         })
     }
@@ -243,14 +241,15 @@ impl Floor {
         };
         let Some(mut cursor) = connection.begin(scratch, carry) else { return Ok(false) };
         let at = cursor.end();
-        let room = &mut scratch[at..at + READ_BYTES];
+        let room = &mut scratch[at..];
+        let asked = room.len();
         let count = match sockets::recv(connection.port.socket.as_fd(), room) {
             Ok(Received::Bytes(count)) => count,
             Ok(Received::Empty) => 0,
             Ok(Received::End) | Err(_) => return Err(Over),
         };
         // A short receive found everything there was, unless an end was announced with it.
-        let more = count == READ_BYTES || (connection.port.end_follows && count > 0);
+        let more = count == asked || (connection.port.end_follows && count > 0);
         self.forwarder.received(index, scratch, &mut cursor, count)?;
         Ok(more)
     }

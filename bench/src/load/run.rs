@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use hushwire_relay::transport::limits::SCRATCH_BYTES_MIN;
 use hushwire_uring::sockets::{self, Received};
 use hushwire_uring::{
     Completion, DormantRing, Interest, Kind as Purpose, Ring, RingOptions, Token,
@@ -236,7 +235,7 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             partial: vec![Vec::new(); count],
             sending: vec![false; count],
             unread: Vec::new(),
-            scratch: vec![0; SCRATCH_BYTES_MIN],
+            scratch: vec![0; 2 * READ_BYTES],
             message: Message::random(shape.class, shape.mix)?,
             news: News::default(),
             output: Vec::new(),

@@ -7,11 +7,8 @@ use hushwire_wire::cell::Class;
 use super::asking::Asked;
 use super::connection::{Challenged, Connection, Handshaking};
 use super::inbox::Posted;
-use crate::transport::limits::SCRATCH_BYTES_MIN;
 use crate::transport::sealed_len;
 
-/// Bytes asked of the kernel in one receive.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Receives of one connection before the others have their turn.
 pub(crate) const READS_PER_TURN: usize = 4;
 /// Connections read in one turn of the loop, before inboxes and timers have theirs.
@@ -79,7 +76,6 @@ pub(crate) const POSTED_BYTES: usize = size_of::<Posted>();
 /// A completion that was taken from the ring.
 pub(crate) const COMPLETION_BYTES: usize = size_of::<Completion>();
 
-const _: () = assert!(SCRATCH_BYTES_MIN >= READ_BYTES);
 const _: () = assert!(
     OUTPUT_BUFFER_BYTES
         >= OUTPUT_FLUSH_BYTES + sealed_len(Class::C7.cell_len()) + sealed_len(Class::C0.cell_len())

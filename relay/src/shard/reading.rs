@@ -10,7 +10,7 @@ use hushwire_wire::control::{Control, ErrorCode, disclose};
 
 use super::closing::Ending;
 use super::connection::{Connection, Poll, Stage, Who};
-use super::limits::{CONNECTIONS_PER_TURN, READ_BYTES, READS_PER_TURN};
+use super::limits::{CONNECTIONS_PER_TURN, READS_PER_TURN};
 use super::{Shard, ShardError, greeting, seconds};
 
 use crate::transport::inbound::Cursor;
@@ -164,9 +164,10 @@ impl Shard {
             Stage::Handshaking(_) => Cursor::over(0),
         };
         let at = cursor.end();
-        let received = sockets::recv(connection.socket.as_fd(), &mut scratch[at..at + READ_BYTES]);
-        let (bytes, step) = match received {
-            Ok(Received::Bytes(bytes)) if bytes == READ_BYTES => (bytes, Step::More),
+        let room = &mut scratch[at..];
+        let asked = room.len();
+        let (bytes, step) = match sockets::recv(connection.socket.as_fd(), room) {
+            Ok(Received::Bytes(bytes)) if bytes == asked => (bytes, Step::More),
             Ok(Received::Bytes(bytes)) => (bytes, Step::Dry),
             Ok(Received::Empty) => (0, Step::Dry),
             Ok(Received::End) => return Ok(Step::End),

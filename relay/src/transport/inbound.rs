@@ -103,7 +103,7 @@ impl Inbound {
     ///
     /// # Panics
     /// If `scratch` is shorter than what is carried; see
-    /// [`SCRATCH_BYTES_MIN`](super::limits::SCRATCH_BYTES_MIN).
+    /// [`SCRATCH_BYTES`](super::limits::SCRATCH_BYTES).
     pub fn begin(&mut self, scratch: &mut [u8], pool: &mut CarryPool) -> Cursor {
         let carried = self.carry.bytes();
         scratch[..carried.len()].copy_from_slice(carried);

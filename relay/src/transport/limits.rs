@@ -2,6 +2,8 @@
 
 use hushwire_wire::cell::Class;
 
+use super::record::sealed_len;
+
 /// The most plaintext in one record, in bytes (RFC 8446 §5.1).
 pub const RECORD_PLAIN_BYTES_MAX: usize = 16_384;
 /// What stands before a record's ciphertext: type, version, length, in bytes.
@@ -38,12 +40,14 @@ pub const CARRY_CLASS_BYTES: [usize; 4] = [
 ];
 /// The default of what a shard's partial records may take together, in bytes.
 pub const CARRY_BYTES_MAX: usize = 8 << 20;
-/// The least a shard reads into: whatever is carried, then a full read of 64 KiB, in bytes.
-pub const SCRATCH_BYTES_MIN: usize = CARRY_CLASS_BYTES[3] + 65_536;
+/// What a shard reads into: what is carried, and the receive behind it, in bytes. Two of the largest cells: a
+/// stream of them, or of those of 16 KiB, is cut between two, where nothing has to be carried.
+pub const SCRATCH_BYTES: usize = 2 * sealed_len(Class::C7.cell_len());
 
 /// Tickets a client is given after a full handshake unless configured otherwise.
 pub const TICKETS_DEFAULT: usize = 2;
 
+const _: () = assert!(SCRATCH_BYTES >= 2 * CARRY_CLASS_BYTES[3]);
 const _: () = assert!(RECORDS_SEALED_DUE < RECORDS_SEALED_MAX);
 const _: () = assert!(CARRY_BYTES_MAX >= CARRY_CLASS_BYTES[3]);
 // A partial record's length and its opened half are kept in 16 bits.

@@ -157,7 +157,7 @@ fn a_partial_record_without_room_can_be_tried_again() {
     let (mut reader, mut client) = reader(Class::C7);
     let stream = client.cell(&cell(Class::C0, 1));
     let mut none = CarryPool::new(0);
-    let mut scratch = vec![0; limits::SCRATCH_BYTES_MIN];
+    let mut scratch = vec![0; limits::SCRATCH_BYTES];
     scratch[..100].copy_from_slice(&stream[..100]);
     let mut cursor = hushwire_relay::transport::Cursor::over(100);
     assert_eq!(reader.inbound.next(&mut scratch, &mut cursor, 0).unwrap(), Event::NeedMore);

@@ -20,7 +20,7 @@ fn an_echo_of_cells() {
             let (mut stream, _) = listener.accept().unwrap();
             let mut handshake = server.handshake().unwrap();
             let (mut scratch, mut output) =
-                (vec![0; limits::SCRATCH_BYTES_MIN], Vec::with_capacity(100_000));
+                (vec![0; limits::SCRATCH_BYTES], Vec::with_capacity(100_000));
             let (established, mut behind) = loop {
                 let read = stream.read(&mut scratch).unwrap();
                 assert!(read > 0, "the client left during the handshake");
@@ -39,8 +39,7 @@ fn an_echo_of_cells() {
                 let mut cursor = inbound.begin(&mut scratch, &mut pool);
                 let end = cursor.end();
                 if behind.is_empty() {
-                    let room = (end + 65_536).min(scratch.len());
-                    cursor.received(stream.read(&mut scratch[end..room]).unwrap());
+                    cursor.received(stream.read(&mut scratch[end..]).unwrap());
                 } else {
                     scratch[end..end + behind.len()].copy_from_slice(&behind);
                     cursor.received(behind.len());

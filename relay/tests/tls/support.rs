@@ -273,7 +273,8 @@ impl Reader {
         Self {
             inbound: Inbound::new(opener, class_max),
             pool: CarryPool::default(),
-            scratch: vec![0; limits::SCRATCH_BYTES_MIN],
+            // What is carried, and any piece behind it.
+            scratch: vec![0; 2 * limits::SCRATCH_BYTES],
         }
     }
 
