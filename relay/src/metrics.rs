@@ -158,7 +158,7 @@ shard_metrics! {
         mesh_full: Counter, "Cells and messages that found the queue to another shard full.";
         store_busy: Counter, "Questions that the store's inbox had no room for.";
         connections_closed: Counter, "Sockets closed, for whatever reason.";
-        keys_put_away: Counter, "Times the key contexts of an idle connection were freed.";
+        keys_put_away: Counter, "Times the key contexts of a connection that was idle, or just welcome, were freed.";
         proofs_refused: Counter, "Devices whose proof of identity was wrong.";
         malformed: Counter, "Connections closed for breaking the protocol of cells.";
         tls_faults: Counter, "Connections closed for breaking TLS.";
