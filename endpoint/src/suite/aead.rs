@@ -5,11 +5,11 @@
 
 use std::fmt;
 
+use aes::Aes256Enc;
+use aes::cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipherCore};
 use aws_lc_rs::aead::{
     AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
-use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
-use chacha20::cipher::{KeyIvInit, StreamCipherCore};
 use chacha20::variants::Ietf;
 use chacha20::{ChaChaCore, R20};
 use zeroize::Zeroize;
@@ -27,7 +27,7 @@ pub(super) struct FrameKey {
 }
 
 enum Mask {
-    Aes(Box<EncryptingKey>),
+    Aes(Box<Aes256Enc>),
     ChaCha(Key),
 }
 
@@ -40,8 +40,7 @@ impl FrameKey {
         let (algorithm, mask) = match suite {
             Suite::HybridChaCha => (&CHACHA20_POLY1305, Mask::ChaCha(keys.header.clone())),
             Suite::HybridAes | Suite::ClassicalAes => {
-                let key = UnboundCipherKey::new(&AES_256, keys.header.as_slice());
-                let key = key.and_then(EncryptingKey::ecb).expect("AES-256 takes 32 bytes");
+                let key = Aes256Enc::new(&(*keys.header).into());
                 (&AES_256_GCM, Mask::Aes(Box::new(key)))
             }
         };
@@ -75,8 +74,8 @@ impl FrameKey {
         let mut mask = [0; NONCE_LEN];
         match &self.mask {
             Mask::Aes(key) => {
-                let mut block = *sample;
-                key.encrypt(&mut block).expect("a sample is one block");
+                let mut block = (*sample).into();
+                key.encrypt_block(&mut block);
                 mask.copy_from_slice(&block[..NONCE_LEN]);
             }
             Mask::ChaCha(key) => chacha(key, sample, &mut mask),
@@ -126,7 +125,7 @@ mod tests {
 
     #[test]
     fn both_implementations_seal_alike() {
-        use aes_gcm::aead::{AeadInOut, KeyInit};
+        use aes_gcm::aead::AeadInOut;
         let nonce = [3; NONCE_LEN];
         for len in [0, 1, 164, 32_676] {
             let mut ours = vec![5; len];
