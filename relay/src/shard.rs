@@ -334,10 +334,8 @@ impl Shard {
             let idle =
                 second.saturating_sub(connection.used_s) >= crate::shard::limits::KEYS_IDLE_S;
             if let (true, Some(link)) = (idle, connection.link())
-                && !(link.inbound.opener().is_compact() && link.sealer.is_compact())
+                && link.put_keys_away()
             {
-                link.inbound.compact();
-                link.sealer.compact();
                 self.metrics.keys_put_away.add(1);
             }
         }

@@ -98,6 +98,17 @@ pub(crate) struct Challenged {
     pub(super) binding: [u8; 32],
 }
 
+impl Link {
+    /// Keeps the keys without their AEAD contexts: the next record either way makes one anew. Whether there
+    /// were any.
+    pub(super) fn put_keys_away(&mut self) -> bool {
+        let had_any = !(self.inbound.opener().is_compact() && self.sealer.is_compact());
+        self.inbound.compact();
+        self.sealer.compact();
+        had_any
+    }
+}
+
 impl Connection {
     pub(super) fn token(&self, kind: Kind) -> Token {
         token(self.id, kind)

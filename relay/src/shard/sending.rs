@@ -256,10 +256,10 @@ impl Shard {
         if matches!(link.who, Who::Introduced) {
             link.who = Who::Welcome;
             link.inbound.allow(Class::C7);
-            // Many devices have nothing to say for a while; the first record either way makes a context anew.
-            link.inbound.compact();
-            link.sealer.compact();
-            self.metrics.keys_put_away.add(1);
+            // Many devices have nothing to say for a while.
+            if link.put_keys_away() {
+                self.metrics.keys_put_away.add(1);
+            }
             if let Some(device) = self.engine.device_of(id).copied() {
                 self.seen(device);
             }
