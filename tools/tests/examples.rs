@@ -26,7 +26,7 @@ static EXAMPLES: LazyLock<HashMap<String, PathBuf>> = LazyLock::new(|| {
     };
     let built = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "hushwire", "--examples", "--locked"])
+        .args(["build", "--workspace", "--examples", "--locked"])
         .args(["--message-format", "json-render-diagnostics", "--profile", profile])
         .arg("--target-dir")
         .arg(target)

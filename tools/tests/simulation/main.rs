@@ -1,6 +1,6 @@
 //! The simulation of endpoints on engines over its default seeds, and its checkers over broken parts.
 //!
-//! More seeds, or one again: `cargo run --release -p hushwire-tools --example simulate -- --help`.
+//! More seeds, or one again: `cargo run --release -p hushwire-tools --example simulate_endpoints -- --help`.
 
 mod sim;
 

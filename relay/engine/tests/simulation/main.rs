@@ -1,6 +1,6 @@
 //! The simulation over its default seeds, and its checkers over broken engines.
 //!
-//! More seeds, or one again: `cargo run --release -p hushwire-engine --example simulate -- --help`.
+//! More seeds, or one again: `cargo run --release -p hushwire-engine --example simulate_engines -- --help`.
 
 mod sim;
 

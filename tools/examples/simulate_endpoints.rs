@@ -1,4 +1,4 @@
-//! Plays seeds of the simulation: `cargo run --release -p hushwire-engine --example simulate -- --seeds
+//! Plays seeds of the simulation: `cargo run --release -p hushwire-tools --example simulate_endpoints -- --seeds
 //! 10000`, or one again: `-- --seed 4711`.
 
 #[path = "../tests/simulation/sim/mod.rs"]
@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use sim::{Fault, Plan, Summary};
 
 const HELP: &str = "\
-Plays the engine's simulation: engines, devices, a store and a network from a seed, with checkers.
+Plays the simulation of endpoints on engines: processes, disks and relays die, relays lie, checkers look on.
 
   --seeds N    play seeds FIRST to FIRST + N - 1 (default 1000)
   --first N    the first of them (default 0)
   --seed N     play this seed only, and say what it is
-  --broken     break the engine in each way the checkers must notice, and say how they did
+  --broken     break the parts in each way the checkers must notice, and say how they did
   --help       this text
 
 Ends with 1 if a seed fails; a seed that fails fails again when it is played again.";
@@ -39,11 +39,10 @@ fn main() -> ExitCode {
         }
     };
     if wanted.is_one {
-        println!("{:#?}", Plan::open(wanted.first, Fault::None));
-        println!("{:#?}", Plan::constant(wanted.first, true, Fault::None));
+        println!("{:#?}", Plan::draw(wanted.first, Fault::None));
     }
     if wanted.is_broken {
-        return break_engines(wanted.seeds);
+        return break_parts(wanted.seeds);
     }
     let (mut total, mut failed) = (Summary::default(), 0);
     for seed in wanted.first..wanted.first.saturating_add(wanted.seeds) {
@@ -60,7 +59,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn break_engines(seeds: u64) -> ExitCode {
+fn break_parts(seeds: u64) -> ExitCode {
     let mut all = true;
     for fault in Fault::ALL {
         match sim::catch(fault, seeds) {
