@@ -9,7 +9,9 @@ use hushwire::identity::Identity;
 use hushwire::journal::PeerLogs;
 use hushwire::suite::frame_types::{Frame, FrameWriter, Frames};
 use hushwire::suite::frames::{ConnectionSalt, Session};
-use hushwire::suite::handshake::{AwaitHs2, Incompatible, Initiator, Responder, Setup};
+use hushwire::suite::handshake::{
+    AwaitHs2, HandshakeError, Incompatible, Initiator, Responder, Setup,
+};
 use hushwire::suite::keys::{PairKey, Psk};
 use hushwire::suite::random::OsRandom;
 use hushwire::suite::seal::OuterSeal;
@@ -240,6 +242,44 @@ fn replays_use_up_no_answers() {
     assert!(fixture.answers().is_empty() && !fixture.conversation.is_shaking());
     fixture.moment.unix_ns += 1;
     let _fresh = fixture.session();
+}
+
+#[test]
+fn a_peer_that_answered_and_was_started_anew_is_begun_with_anew() {
+    let mut fixture = Fixture::new(true);
+    fixture.pushes(b"are you there?");
+    fixture.pass(Duration::ZERO);
+    let first = fixture.answers().pop().expect("HS1");
+    let answer = |fixture: &Fixture, hs1: &[u8], last_seen_ns| {
+        Responder::on_hs1(&fixture.setup(), &fixture.peer, hs1, last_seen_ns, &mut OsRandom)
+    };
+    // The peer writes down that it answered, and dies with the answer; what it is now has a message for us as well.
+    let (died, _lost) = answer(&fixture, &first, 0).expect("a good HS1");
+    let last_seen_ns = died.time_ns();
+    let (_state, hs1) = fixture.hs1(Suite::HybridAes, 5_000);
+    fixture.says(&hs1);
+    let again = fixture.answers().pop().expect("HS1");
+    assert_eq!(again, first, "it may only have been lost");
+    assert!(matches!(answer(&fixture, &again, last_seen_ns), Err(HandshakeError::Replayed { .. })));
+    fixture.says(&hs1);
+    let anew = fixture.answers().pop().expect("HS1");
+    let (state, hs2) = answer(&fixture, &anew, last_seen_ns).expect("a later HS1");
+    fixture.says(&hs2);
+    let hs3 = fixture.answers().pop().expect("HS3");
+    assert!(state.on_hs3(&hs3).is_ok());
+    assert!(fixture.conversation.is_up());
+    // Nobody makes it work without end.
+    let mut fixture = Fixture::new(true);
+    fixture.pushes(b"are you there?");
+    fixture.pass(Duration::ZERO);
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        let (_state, hs1) = fixture.hs1(Suite::HybridAes, 5_000);
+        fixture.says(&hs1);
+        seen.extend(fixture.answers());
+    }
+    seen.dedup();
+    assert_eq!(seen.len() as u32, 1 + HANDSHAKES_ANSWERED_BURST);
 }
 
 #[test]

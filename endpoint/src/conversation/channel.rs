@@ -78,6 +78,8 @@ enum Pending {
         state: Box<AwaitHs2>,
         hs1: Vec<u8>,
         carriage: Carriage,
+        /// The peer has begun as well, and was sent this HS1 once more.
+        insisted: bool,
         resend_at: Instant,
         end_at: Instant,
     },

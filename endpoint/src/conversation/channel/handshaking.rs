@@ -51,6 +51,7 @@ impl Channel {
             state: Box::new(state),
             hs1,
             carriage,
+            insisted: false,
             resend_at: moment.now + RESEND,
             end_at: moment.now + GIVE_UP,
         };
@@ -92,20 +93,31 @@ impl Channel {
         moment: Moment,
         random: &mut dyn Random,
     ) {
-        match &self.pending {
+        let may_work = self.may_answer(moment.now);
+        match &mut self.pending {
             Pending::Responder { hs1, hs2, carriage, .. } if hs1 == content => {
                 let (carriage, hs2) = (*carriage, hs2.clone());
                 self.send(carriage, hs2);
                 return;
             }
-            Pending::Initiator { hs1, carriage, .. } if ours_goes_on(&self.ours, &self.peer) => {
-                let (carriage, hs1) = (*carriage, hs1.clone());
-                self.send(carriage, hs1);
+            Pending::Initiator { hs1, carriage, insisted, .. }
+                if ours_goes_on(&self.ours, &self.peer) =>
+            {
+                let carriage = *carriage;
+                if *insisted && may_work {
+                    // One who answered ours and was then started anew takes it for a replay, for as long as we insist.
+                    self.answered(moment.now);
+                    self.begin(carriage, identity, moment, random);
+                } else {
+                    *insisted = true;
+                    let hs1 = hs1.clone();
+                    self.send(carriage, hs1);
+                }
                 return;
             }
             Pending::Nothing | Pending::Initiator { .. } | Pending::Responder { .. } => {}
         }
-        if !self.may_answer(moment.now) {
+        if !may_work {
             return;
         }
         let answered =
@@ -153,25 +165,25 @@ impl Channel {
         random: &mut dyn Random,
     ) {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Initiator { state, hs1, carriage, resend_at, end_at } => {
-                match state.on_hs2(identity, content) {
-                    Ok((established, hs3)) => {
-                        self.send(carriage, hs3.clone());
-                        let number = self.establish(carriage, established, moment, random);
-                        self.confirming = Some(Confirming {
-                            number,
-                            hs3,
-                            carriage,
-                            resend_at: moment.now + RESEND,
-                            end_at: moment.now + GIVE_UP,
-                        });
-                    }
-                    Err(Refused { state, .. }) => {
-                        self.pending =
-                            Pending::Initiator { state, hs1, carriage, resend_at, end_at };
-                    }
+            Pending::Initiator { state, hs1, carriage, insisted, resend_at, end_at } => match state
+                .on_hs2(identity, content)
+            {
+                Ok((established, hs3)) => {
+                    self.send(carriage, hs3.clone());
+                    let number = self.establish(carriage, established, moment, random);
+                    self.confirming = Some(Confirming {
+                        number,
+                        hs3,
+                        carriage,
+                        resend_at: moment.now + RESEND,
+                        end_at: moment.now + GIVE_UP,
+                    });
                 }
-            }
+                Err(Refused { state, .. }) => {
+                    self.pending =
+                        Pending::Initiator { state, hs1, carriage, insisted, resend_at, end_at };
+                }
+            },
             other @ (Pending::Nothing | Pending::Responder { .. }) => self.pending = other,
         }
     }
