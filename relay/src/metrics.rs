@@ -154,6 +154,7 @@ shard_metrics! {
         bytes_in: Counter, "Bytes received from devices, TLS included.";
         bytes_out: Counter, "Bytes sealed for devices, TLS included.";
         accept_failures: Counter, "Times the system refused a connection, most likely for want of descriptors.";
+        pauses: Counter, "Turns that waited a tenth of a millisecond because receives get fuller by it.";
         carry_evictions: Counter, "Connections closed because the memory for half records was used up.";
         mesh_full: Counter, "Cells and messages that found the queue to another shard full.";
         store_busy: Counter, "Questions that the store's inbox had no room for.";

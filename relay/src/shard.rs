@@ -13,6 +13,7 @@
 //! | `commands`, `asking` | what the engine wants done, and asked of the store |
 //! | `closing` | a connection's end, which takes its time |
 //! | `crossing` | the mesh and the inbox |
+//! | `pausing` | whether a turn should wait for receives to get fuller |
 //! | `output`, `slots`, `connection` | what they work on |
 
 mod accepting;
@@ -25,6 +26,7 @@ pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 mod output;
+mod pausing;
 mod reading;
 mod sending;
 mod slots;
@@ -53,6 +55,7 @@ use connection::Connection;
 use inbox::Posted;
 use limits::ShardLimits;
 use output::OutputPool;
+use pausing::Pausing;
 use slots::CellSlots;
 
 const ACCEPT: Kind = Kind::accept(0);
@@ -104,6 +107,7 @@ pub(crate) struct Shard {
     seen: Vec<(DeviceId, Day)>,
     /// Connections to read; each stands here at most once.
     ready: Vec<ConnId>,
+    pausing: Pausing,
     /// Connections with sealed bytes; each stands here at most once.
     dirty: Vec<ConnId>,
     /// Bytes sealed since the last flush, over all connections.
@@ -156,6 +160,7 @@ impl Shard {
             asked: HashMap::new(),
             seen: Vec::new(),
             ready: Vec::new(),
+            pausing: Pausing::new(),
             dirty: Vec::new(),
             held_bytes: 0,
             output: OutputPool::default(),
@@ -193,6 +198,7 @@ impl Shard {
     /// One turn of the loop, up to but without waiting.
     fn turn(&mut self) -> Result<(), ShardError> {
         let now = self.clock();
+        self.pausing.begin(now);
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.drain(&mut completions);
         for completion in completions.drain(..) {
@@ -216,6 +222,13 @@ impl Shard {
     /// Waits for whatever comes next, unless there is work already.
     fn rest(&mut self) -> Result<(), ShardError> {
         let now = self.clock();
+        let pause = self.pausing.end(now);
+        if let Some(pause) = pause.filter(|_| self.ready.is_empty() && self.dirty.is_empty()) {
+            self.metrics.pauses.add(1);
+            self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
+            self.ring.pause(pause)?;
+            return Ok(());
+        }
         if self.has_work() {
             self.ring.wait(Some(Duration::ZERO))?;
             return Ok(());

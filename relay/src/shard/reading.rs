@@ -180,6 +180,9 @@ impl Shard {
         } else {
             cursor.received(bytes);
         }
+        if bytes > 0 {
+            self.pausing.received();
+        }
         self.work_through(id, scratch, &mut cursor, now)?;
         self.metrics.bytes_in.add(bytes as u64);
         Ok(step)
@@ -262,6 +265,7 @@ impl Shard {
                 return Err(Stop::Told);
             }
         };
+        self.pausing.routed();
         match self.engine.handle_cell(id, &header, now) {
             Verdict::Forward { to, stage } => {
                 self.readdress(id, cell);

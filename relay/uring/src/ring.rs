@@ -212,6 +212,23 @@ impl Ring {
         }
     }
 
+    /// Submits and lets the time pass, whatever completes meanwhile (unless that is as much as the completion queue
+    /// holds). Ends early at a signal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::submit`].
+    pub fn pause(&mut self, time: Duration) -> io::Result<()> {
+        let time = Timespec::from(time);
+        let all = self.inner.params().cq_entries() as usize;
+        let outcome =
+            self.inner.submitter().submit_with_args(all, &SubmitArgs::new().timespec(&time));
+        match outcome.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) | Err((Some(libc::ETIME | libc::EINTR), _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
     /// Moves the completions that are there into `completions`, oldest first, at most the size of
     /// the completion queue. Makes no system call and runs nothing.
     pub fn drain(&mut self, completions: &mut Vec<Completion>) {

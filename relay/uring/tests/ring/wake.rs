@@ -91,3 +91,17 @@ fn waiting_does_not_last_longer_than_the_first_completion() {
     assert!(ring.wait(None).unwrap());
     next_one(&mut ring);
 }
+
+#[test]
+fn a_pause_is_not_cut_short_and_loses_nothing() {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let (mut ring, wake) = (ring(), Wake::new().unwrap());
+    ring.watch(&wake, token(WAKE, 0)).unwrap();
+    wake.notify();
+    #[expect(clippy::disallowed_methods, reason = "that it takes its time is the point")]
+    let start = std::time::Instant::now();
+    ring.pause(PAUSE).unwrap();
+    assert!(start.elapsed() >= PAUSE);
+    assert!(ring.has_pending());
+    next_one(&mut ring);
+}

@@ -1,0 +1,225 @@
+//! Whether a turn should wait a little for receives to get fuller.
+//!
+//! A sender that makes a system call of each message gives the kernel many small segments. A shard that is quick
+//! wakes for each one or two of them, and pays a wake-up and a receive for what a single receive would have brought a
+//! moment later. A shard that pauses [`PAUSE_US`] between its turns pays half of it; but a pause that finds no more than
+//! before, as where each device sends one cell and waits, is time lost for everybody. So it is tried, seldom and for
+//! a few turns, and kept for as long as receives are fuller by it.
+//!
+//! ```text
+//!            busy, receives not full          receives fuller
+//! plain ─────────────────────────────▶ trial ────────────────▶ pausing
+//!   ▲                                    │ not                    │ no longer fuller, idle,
+//!   └─────────── wait, longer each time ─┘                        │ or time to look again
+//!   └─────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use hushwire_engine::Time;
+
+use super::limits::{
+    PAUSE_TRIAL_TURNS, PAUSE_US, PAUSE_WINDOW_TURNS, PAUSED_MS_MAX, PAUSES_AFTER_MS,
+    PAUSES_CELLS_PER_RECEIVE_MAX,
+};
+
+/// What the turns of one shard bring, and whether pauses between them pay.
+#[derive(Debug)]
+pub(super) struct Pausing {
+    phase: Phase,
+    window: Window,
+    /// No trial before this.
+    try_at: Time,
+    /// How long after one that failed the next may be.
+    patience_ms: u64,
+}
+
+/// How turns follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// As soon as there is something.
+    Plain,
+    /// After a pause, to compare with the fill that plain turns had.
+    Trial { plain: Fill },
+    /// After a pause, until the time.
+    Paused { plain: Fill, until: Time },
+}
+
+/// Receives, and the cells they brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Fill {
+    receives: u64,
+    cells: u64,
+}
+
+impl Fill {
+    /// Whether a receive brings at least `numerator / denominator` times as many cells as one of `other`.
+    const fn is_fuller(self, other: Self, numerator: u64, denominator: u64) -> bool {
+        self.cells * other.receives * denominator >= other.cells * self.receives * numerator
+    }
+
+    const fn is_full(self) -> bool {
+        self.cells > self.receives * PAUSES_CELLS_PER_RECEIVE_MAX
+    }
+}
+
+/// The turns that are looked at together.
+#[derive(Debug, Default)]
+struct Window {
+    turns: u32,
+    fill: Fill,
+    worked_ns: u64,
+    rested_ns: u64,
+    /// When the turn began, or the rest.
+    since: Time,
+}
+
+impl Window {
+    /// Whether the shard worked for at least this share of the time.
+    const fn is_busy(&self, percent: u64) -> bool {
+        self.worked_ns * 100 >= (self.worked_ns + self.rested_ns) * percent
+    }
+}
+
+impl Pausing {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Plain,
+            window: Window::default(),
+            try_at: Time::ZERO,
+            patience_ms: PAUSES_AFTER_MS.0,
+        }
+    }
+
+    /// A receive brought something.
+    #[inline]
+    pub(super) const fn received(&mut self) {
+        self.window.fill.receives += 1;
+    }
+
+    /// A cell was routed.
+    #[inline]
+    pub(super) const fn routed(&mut self) {
+        self.window.fill.cells += 1;
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.window.rested_ns += now.since(self.window.since).as_nanos() as u64;
+        self.window.since = now;
+    }
+
+    /// The turn is over: how long to pause before the next.
+    pub(super) fn end(&mut self, now: Time) -> Option<Duration> {
+        let window = &mut self.window;
+        window.worked_ns += now.since(window.since).as_nanos() as u64;
+        window.since = now;
+        window.turns += 1;
+        let turns = match self.phase {
+            Phase::Trial { .. } => PAUSE_TRIAL_TURNS,
+            Phase::Plain | Phase::Paused { .. } => PAUSE_WINDOW_TURNS,
+        };
+        if window.turns >= turns {
+            let window = std::mem::take(window);
+            self.window.since = now;
+            self.phase = self.next(&window, now);
+        }
+        let pauses = !matches!(self.phase, Phase::Plain);
+        pauses.then_some(Duration::from_micros(PAUSE_US))
+    }
+
+    fn next(&mut self, window: &Window, now: Time) -> Phase {
+        match self.phase {
+            Phase::Plain => {
+                let worth = window.fill.receives > 0 && !window.fill.is_full();
+                if worth && window.is_busy(50) && now >= self.try_at {
+                    Phase::Trial { plain: window.fill }
+                } else {
+                    Phase::Plain
+                }
+            }
+            Phase::Trial { plain } if window.fill.is_fuller(plain, 3, 2) => {
+                self.patience_ms = PAUSES_AFTER_MS.0;
+                Phase::Paused { plain, until: now.after_millis(PAUSED_MS_MAX) }
+            }
+            Phase::Trial { .. } => {
+                self.try_at = now.after_millis(self.patience_ms);
+                self.patience_ms = (self.patience_ms * 2).min(PAUSES_AFTER_MS.1);
+                Phase::Plain
+            }
+            Phase::Paused { plain, until } => {
+                let pays = window.is_busy(10) && window.fill.is_fuller(plain, 5, 4);
+                if pays && now < until { self.phase } else { Phase::Plain }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays turns, of which each takes 60 µs and finds 20 connections with a cell for each 10 µs since it was last
+    /// looked, if they send that much, and never less than one each. What was paused for, of so many turns.
+    fn play(pausing: &mut Pausing, now: &mut Time, turns: u32, bursts: bool, rest_us: u64) -> u32 {
+        let mut paused = 0;
+        let mut waited_us = rest_us;
+        for _ in 0..turns {
+            pausing.begin(*now);
+            for _ in 0..20 {
+                pausing.received();
+                for _ in 0..if bursts { 1 + waited_us / 10 } else { 1 } {
+                    pausing.routed();
+                }
+            }
+            *now = now.after_nanos(60_000);
+            let pause = pausing.end(*now);
+            waited_us = rest_us + pause.map_or(0, |pause| pause.as_micros() as u64);
+            *now = now.after_nanos(1_000 * waited_us);
+            paused += u32::from(pause.is_some());
+        }
+        paused
+    }
+
+    #[test]
+    fn bursts_that_come_in_pieces_are_paused_for() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let paused = play(&mut pausing, &mut now, 10_000, true, 1);
+        assert!(paused > 9_500, "{paused}");
+        // They are over: so are the pauses, within a window, and little is tried afterwards.
+        let paused = play(&mut pausing, &mut now, 10_000, false, 1);
+        assert!(paused < PAUSE_WINDOW_TURNS + 10 * PAUSE_TRIAL_TURNS, "{paused}");
+    }
+
+    #[test]
+    fn lone_cells_are_hardly_ever_paused_for() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        play(&mut pausing, &mut now, 100_000, false, 1);
+        let paused = play(&mut pausing, &mut now, 1_000_000, false, 1);
+        assert!(paused <= 10 * PAUSE_TRIAL_TURNS, "{paused} of a minute's turns");
+    }
+
+    #[test]
+    fn who_has_time_does_not_pause() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        assert_eq!(play(&mut pausing, &mut now, 10_000, true, 100), 0);
+        // One who paused stops when there is little left to do.
+        assert!(play(&mut pausing, &mut now, 1_000, true, 1) > 500);
+        let paused = play(&mut pausing, &mut now, 10_000, true, 1_000);
+        assert!(paused <= 2 * PAUSE_WINDOW_TURNS, "{paused}");
+    }
+
+    #[test]
+    fn full_receives_are_not_paused_for() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        for _ in 0..10_000 {
+            pausing.begin(now);
+            pausing.received();
+            for _ in 0..=PAUSES_CELLS_PER_RECEIVE_MAX {
+                pausing.routed();
+            }
+            now = now.after_nanos(60_000);
+            assert_eq!(pausing.end(now), None);
+        }
+    }
+}
