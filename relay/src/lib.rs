@@ -10,6 +10,8 @@ pub mod logging;
 pub mod measuring;
 mod mesh;
 pub mod metrics;
+#[doc(hidden)]
+pub mod pausing;
 mod shard;
 pub mod store;
 pub mod transport;

@@ -13,7 +13,6 @@
 //! | `commands`, `asking` | what the engine wants done, and asked of the store |
 //! | `closing` | a connection's end, which takes its time |
 //! | `crossing` | the mesh and the inbox |
-//! | `pausing` | whether a turn should wait for receives to get fuller |
 //! | `output`, `slots`, `connection` | what they work on |
 
 mod accepting;
@@ -26,7 +25,6 @@ pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 mod output;
-mod pausing;
 mod reading;
 mod sending;
 mod slots;
@@ -46,6 +44,7 @@ pub(crate) use connection::MovedConnection;
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::metrics::ShardMetrics;
+use crate::pausing::Pausing;
 use crate::store::{Client as StoreClient, Day};
 use crate::transport::{CarryPool, ServerTls};
 use accepting::Accepting;
@@ -55,7 +54,6 @@ use connection::Connection;
 use inbox::Posted;
 use limits::ShardLimits;
 use output::OutputPool;
-use pausing::Pausing;
 use slots::CellSlots;
 
 const ACCEPT: Kind = Kind::accept(0);

@@ -1,6 +1,6 @@
 //! The floor: the least that forwarding can cost on this ring and these records.
 //!
-//! One thread, one ring, and nothing but the path of a cell: receive, open in place, find the recipient
+//! One thread, one ring, the relay's pauses, and nothing but the path of a cell: receive, open in place, find the recipient
 //! by its device ID, rewrite sender and counter, seal into the recipient's output, send when the batch is
 //! done. The relay is measured against it, and so are the baselines, which differ in the ring alone.
 
@@ -9,10 +9,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use hushwire_engine::Time;
+use hushwire_relay::pausing::Pausing;
 use hushwire_relay::transport::limits::SCRATCH_BYTES;
 use hushwire_uring::sockets::{self, ListenOptions, Listener, Received, SocketBuffers};
 use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions, Token};
 
+use crate::clock::Clock;
 use crate::forwarder::connection::{Connection, Place};
 use crate::forwarder::output::{Flushed, Outbox, OutputPool};
 use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over};
@@ -30,6 +33,8 @@ pub(crate) struct Floor {
     scratch: Box<[u8]>,
     /// Connections that stopped reading before they were dry; a poll will not tell of them again.
     ready: Vec<u32>,
+    pausing: Pausing,
+    clock: Clock,
 }
 
 /// The floor's part of a connection.
@@ -104,6 +109,8 @@ impl Floor {
             listener,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             ready: Vec::new(),
+            pausing: Pausing::new(),
+            clock: Clock::start(),
         })
     }
 
@@ -118,10 +125,9 @@ impl Floor {
         let mut completions = Vec::new();
         let mut ready = Vec::new();
         loop {
-            let wait = (!self.ready.is_empty()).then_some(Duration::ZERO);
-            let ring = &mut self.forwarder.driver;
-            ring.wait(wait).context("the ring failed")?;
-            ring.drain(&mut completions);
+            self.rest().context("the ring failed")?;
+            self.pausing.begin(self.now());
+            self.forwarder.driver.drain(&mut completions);
             std::mem::swap(&mut ready, &mut self.ready);
             for completion in completions.drain(..) {
                 self.complete(completion)?;
@@ -131,6 +137,25 @@ impl Floor {
             }
             self.forwarder.flush_all();
         }
+    }
+
+    /// Waits for something to do.
+    fn rest(&mut self) -> std::io::Result<()> {
+        self.pausing.routed(std::mem::take(&mut self.forwarder.routed));
+        let pause = self.pausing.end(self.now());
+        let ring = &mut self.forwarder.driver;
+        if !self.ready.is_empty() {
+            ring.wait(Some(Duration::ZERO))?;
+        } else if let Some(pause) = pause {
+            ring.pause(pause)?;
+        } else {
+            ring.wait(None)?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(self.clock.now_ns())
     }
 
     fn accept(&mut self) -> Result<()> {
@@ -244,7 +269,10 @@ impl Floor {
         let room = &mut scratch[at..];
         let asked = room.len();
         let count = match sockets::recv(connection.port.socket.as_fd(), room) {
-            Ok(Received::Bytes(count)) => count,
+            Ok(Received::Bytes(count)) => {
+                self.pausing.received();
+                count
+            }
             Ok(Received::Empty) => 0,
             Ok(Received::End) | Err(_) => return Err(Over),
         };

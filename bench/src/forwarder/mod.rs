@@ -72,6 +72,8 @@ pub(crate) struct Forwarder<D: Driver> {
     pub(crate) slots: Vec<Slot<D::Port>>,
     pub(crate) carry: CarryPool,
     pub(crate) output: OutputPool,
+    /// Cells forwarded since somebody took the number.
+    pub(crate) routed: u64,
     tls: Arc<ServerTls>,
     free: Vec<u32>,
     devices: HashMap<DeviceId, u32>,
@@ -90,6 +92,7 @@ impl<D: Driver> Forwarder<D> {
             slots: Vec::new(),
             carry: CarryPool::new(CARRIED_BYTES_MAX),
             output: OutputPool::default(),
+            routed: 0,
             tls: identity::self_signed()?,
             free: Vec::new(),
             devices: HashMap::new(),

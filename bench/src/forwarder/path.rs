@@ -70,6 +70,7 @@ impl<D: Driver> Forwarder<D> {
                 link.last = Route { peer, to };
             }
         }
+        self.routed += 1;
         readdress(cell, &sender);
         self.seal(to.index, cell);
         Ok(())

@@ -13,18 +13,6 @@ use crate::transport::sealed_len;
 pub(crate) const READS_PER_TURN: usize = 4;
 /// Connections read in one turn of the loop, before inboxes and timers have theirs.
 pub(crate) const CONNECTIONS_PER_TURN: usize = 256;
-/// A pause between turns that makes receives fuller; it is also what a cell waits longer at most by it.
-pub(crate) const PAUSE_US: u64 = 100;
-/// Turns that are looked at together.
-pub(crate) const PAUSE_WINDOW_TURNS: u32 = 64;
-/// Turns with a pause that show whether it pays.
-pub(crate) const PAUSE_TRIAL_TURNS: u32 = 16;
-/// Receives that bring more cells than this on average need no pause.
-pub(crate) const PAUSES_CELLS_PER_RECEIVE_MAX: u64 = 16;
-/// How long after a trial that failed the next may be: the first, and the longest, for it doubles.
-pub(crate) const PAUSES_AFTER_MS: (u64, u64) = (10, 10_000);
-/// How long it pauses before it looks again how it would be without.
-pub(crate) const PAUSED_MS_MAX: u64 = 1_000;
 /// Things taken from the inbox, and control messages from the mesh, in one turn.
 pub(crate) const POSTED_PER_TURN: usize = 256;
 /// Cells taken from one other shard in one turn.

@@ -265,7 +265,7 @@ impl Shard {
                 return Err(Stop::Told);
             }
         };
-        self.pausing.routed();
+        self.pausing.routed(1);
         match self.engine.handle_cell(id, &header, now) {
             Verdict::Forward { to, stage } => {
                 self.readdress(id, cell);

@@ -2,30 +2,38 @@
 //!
 //! A sender that makes a system call of each message gives the kernel many small segments. A shard that is quick
 //! wakes for each one or two of them, and pays a wake-up and a receive for what a single receive would have brought a
-//! moment later. A shard that pauses [`PAUSE_US`] between its turns pays half of it; but a pause that finds no more than
-//! before, as where each device sends one cell and waits, is time lost for everybody. So it is tried, seldom and for
-//! a few turns, and kept for as long as receives are fuller by it.
+//! moment later. A shard that pauses a tenth of a millisecond between its turns pays half of that; but a pause that
+//! finds no more than before, as where each device sends one cell and waits, is time lost for everybody. So it is
+//! tried, seldom and for a few turns, and kept for as long as receives are fuller by it.
 //!
 //! ```text
-//!            busy, receives not full          receives fuller
-//! plain ─────────────────────────────▶ trial ────────────────▶ pausing
-//!   ▲                                    │ not                    │ no longer fuller, idle,
-//!   └─────────── wait, longer each time ─┘                        │ or time to look again
-//!   └─────────────────────────────────────────────────────────────┘
+//!             busy, receives not full         receives fuller
+//!       plain ──────────────────────▶ trial ──────────────────▶ paused
+//!         ▲                             │ not: the next one      │ not fuller any more, idle,
+//!         │                             │ is later each time     │ or time to look again
+//!         └─────────────────────────────┴────────────────────────┘
 //! ```
 
 use std::time::Duration;
 
 use hushwire_engine::Time;
 
-use super::limits::{
-    PAUSE_TRIAL_TURNS, PAUSE_US, PAUSE_WINDOW_TURNS, PAUSED_MS_MAX, PAUSES_AFTER_MS,
-    PAUSES_CELLS_PER_RECEIVE_MAX,
-};
+/// The pause; it is also what a cell waits longer by it, at most.
+const PAUSE: Duration = Duration::from_micros(100);
+/// Turns that are looked at together.
+const WINDOW_TURNS: u32 = 64;
+/// Turns with a pause that show whether it pays.
+const TRIAL_TURNS: u32 = 16;
+/// Receives that bring more cells than this on average need no pause.
+const CELLS_PER_RECEIVE_MAX: u64 = 16;
+/// How long after a trial that failed the next may be: the first, and the longest, for it doubles.
+const TRY_AGAIN_MS: (u64, u64) = (10, 10_000);
+/// How long it pauses before it looks again how it would be without.
+const PAUSED_MS_MAX: u64 = 1_000;
 
 /// What the turns of one shard bring, and whether pauses between them pay.
 #[derive(Debug)]
-pub(super) struct Pausing {
+pub struct Pausing {
     phase: Phase,
     window: Window,
     /// No trial before this.
@@ -59,7 +67,7 @@ impl Fill {
     }
 
     const fn is_full(self) -> bool {
-        self.cells > self.receives * PAUSES_CELLS_PER_RECEIVE_MAX
+        self.cells > self.receives * CELLS_PER_RECEIVE_MAX
     }
 }
 
@@ -81,43 +89,51 @@ impl Window {
     }
 }
 
+impl Default for Pausing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pausing {
-    pub(super) fn new() -> Self {
+    /// No turn has been yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             phase: Phase::Plain,
             window: Window::default(),
             try_at: Time::ZERO,
-            patience_ms: PAUSES_AFTER_MS.0,
+            patience_ms: TRY_AGAIN_MS.0,
         }
     }
 
     /// A receive brought something.
     #[inline]
-    pub(super) const fn received(&mut self) {
+    pub const fn received(&mut self) {
         self.window.fill.receives += 1;
     }
 
-    /// A cell was routed.
+    /// So many cells were routed.
     #[inline]
-    pub(super) const fn routed(&mut self) {
-        self.window.fill.cells += 1;
+    pub const fn routed(&mut self, cells: u64) {
+        self.window.fill.cells += cells;
     }
 
     /// A turn begins.
-    pub(super) fn begin(&mut self, now: Time) {
+    pub fn begin(&mut self, now: Time) {
         self.window.rested_ns += now.since(self.window.since).as_nanos() as u64;
         self.window.since = now;
     }
 
     /// The turn is over: how long to pause before the next.
-    pub(super) fn end(&mut self, now: Time) -> Option<Duration> {
+    pub fn end(&mut self, now: Time) -> Option<Duration> {
         let window = &mut self.window;
         window.worked_ns += now.since(window.since).as_nanos() as u64;
         window.since = now;
         window.turns += 1;
         let turns = match self.phase {
-            Phase::Trial { .. } => PAUSE_TRIAL_TURNS,
-            Phase::Plain | Phase::Paused { .. } => PAUSE_WINDOW_TURNS,
+            Phase::Trial { .. } => TRIAL_TURNS,
+            Phase::Plain | Phase::Paused { .. } => WINDOW_TURNS,
         };
         if window.turns >= turns {
             let window = std::mem::take(window);
@@ -125,7 +141,7 @@ impl Pausing {
             self.phase = self.next(&window, now);
         }
         let pauses = !matches!(self.phase, Phase::Plain);
-        pauses.then_some(Duration::from_micros(PAUSE_US))
+        pauses.then_some(PAUSE)
     }
 
     fn next(&mut self, window: &Window, now: Time) -> Phase {
@@ -139,12 +155,12 @@ impl Pausing {
                 }
             }
             Phase::Trial { plain } if window.fill.is_fuller(plain, 3, 2) => {
-                self.patience_ms = PAUSES_AFTER_MS.0;
+                self.patience_ms = TRY_AGAIN_MS.0;
                 Phase::Paused { plain, until: now.after_millis(PAUSED_MS_MAX) }
             }
             Phase::Trial { .. } => {
                 self.try_at = now.after_millis(self.patience_ms);
-                self.patience_ms = (self.patience_ms * 2).min(PAUSES_AFTER_MS.1);
+                self.patience_ms = (self.patience_ms * 2).min(TRY_AGAIN_MS.1);
                 Phase::Plain
             }
             Phase::Paused { plain, until } => {
@@ -169,7 +185,7 @@ mod tests {
             for _ in 0..20 {
                 pausing.received();
                 for _ in 0..if bursts { 1 + waited_us / 10 } else { 1 } {
-                    pausing.routed();
+                    pausing.routed(1);
                 }
             }
             *now = now.after_nanos(60_000);
@@ -188,7 +204,7 @@ mod tests {
         assert!(paused > 9_500, "{paused}");
         // They are over: so are the pauses, within a window, and little is tried afterwards.
         let paused = play(&mut pausing, &mut now, 10_000, false, 1);
-        assert!(paused < PAUSE_WINDOW_TURNS + 10 * PAUSE_TRIAL_TURNS, "{paused}");
+        assert!(paused < WINDOW_TURNS + 10 * TRIAL_TURNS, "{paused}");
     }
 
     #[test]
@@ -196,7 +212,7 @@ mod tests {
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
         play(&mut pausing, &mut now, 100_000, false, 1);
         let paused = play(&mut pausing, &mut now, 1_000_000, false, 1);
-        assert!(paused <= 10 * PAUSE_TRIAL_TURNS, "{paused} of a minute's turns");
+        assert!(paused <= 10 * TRIAL_TURNS, "{paused} of a minute's turns");
     }
 
     #[test]
@@ -206,7 +222,7 @@ mod tests {
         // One who paused stops when there is little left to do.
         assert!(play(&mut pausing, &mut now, 1_000, true, 1) > 500);
         let paused = play(&mut pausing, &mut now, 10_000, true, 1_000);
-        assert!(paused <= 2 * PAUSE_WINDOW_TURNS, "{paused}");
+        assert!(paused <= 2 * WINDOW_TURNS, "{paused}");
     }
 
     #[test]
@@ -215,8 +231,8 @@ mod tests {
         for _ in 0..10_000 {
             pausing.begin(now);
             pausing.received();
-            for _ in 0..=PAUSES_CELLS_PER_RECEIVE_MAX {
-                pausing.routed();
+            for _ in 0..=CELLS_PER_RECEIVE_MAX {
+                pausing.routed(1);
             }
             now = now.after_nanos(60_000);
             assert_eq!(pausing.end(now), None);
