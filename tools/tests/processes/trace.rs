@@ -1,10 +1,8 @@
 //! What became of messages, told by a process that did not send them.
 
-mod support;
-
+use crate::support::person::{alice_and_bob, parse, place};
+use crate::support::{now_s, relay};
 use hushwire_tools::days::date;
-use support::person::{alice_and_bob, parse, place};
-use support::{now_s, relay};
 
 #[test]
 fn the_story_of_a_message() {

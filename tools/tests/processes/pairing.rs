@@ -1,17 +1,16 @@
 //! Pairing as people do it: by code, picture and link; and what they get wrong.
 
-mod support;
-
+use crate::support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::program::{Ended, Program};
+use crate::support::{free_port, relay};
 use hushwire_tools::relay_process::RelayProcess;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::program::{Ended, Program};
-use support::{free_port, relay};
 use tempfile::TempDir;
 
 /// `EX_DATAERR`, `EX_NOPERM`, `EX_CONFIG` of sysexits.

@@ -1,13 +1,15 @@
 //! `hush` as people use it: each device is a directory, each command a process.
 
-mod support;
-
+use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::support::people::{connect, enrol, in_time, random};
+use crate::support::program::{Ended, Program};
+use crate::support::{eventually, free_port, relay};
 use hushwire::client::PairingOptions;
 use hushwire::pairing::Link;
 use hushwire_relay::control::admin::{Answer, Question};
@@ -15,9 +17,6 @@ use hushwire_tools::admin;
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use support::people::{connect, enrol, in_time, random};
-use support::program::{Ended, Program};
-use support::{eventually, free_port, relay};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 

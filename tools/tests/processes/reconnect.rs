@@ -1,15 +1,14 @@
 //! The relay dies in the middle of everything and comes back: nobody who uses it does anything about it.
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 
+use crate::support::free_port;
+use crate::support::people::{enrol, in_time, pair, random};
 use hushwire::client::{Client, Event};
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::id::DeviceId;
 use sha2::{Digest as _, Sha256};
-use support::free_port;
-use support::people::{enrol, in_time, pair, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 

@@ -1,7 +1,6 @@
 //! Scripts for shells, by the real shell.
 
-mod support;
-
+use crate::support;
 use std::process::Command;
 
 /// What bash offers behind `words`, once the script of `program` was read by it.

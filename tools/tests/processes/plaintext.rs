@@ -1,15 +1,14 @@
 //! The relay does not have what it forwards: not in its memory, not on its disk, not in its log.
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::people::{enrol, in_time, pair, random, tell};
+use crate::support::program::Program;
+use crate::support::raw;
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::Class;
-use support::people::{enrol, in_time, pair, random, tell};
-use support::program::Program;
-use support::raw;
 use tokio::io::AsyncWriteExt as _;
 
 /// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.

@@ -1,18 +1,16 @@
 //! `hush chat` and `hush pipe` as people and programs use them, and as crashes and hostile text treat them.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::people::random;
+use crate::support::person::{Person, alice_and_bob, parse, place};
+use crate::support::program::Program;
+use crate::support::{eventually, relay};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::people::random;
-use support::person::{Person, alice_and_bob, parse, place};
-use support::program::Program;
-use support::{eventually, relay};
 
 fn interrupt(id: u32) {
     let process = Pid::from_raw(i32::try_from(id).expect("a process ID"));

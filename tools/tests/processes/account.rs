@@ -1,15 +1,14 @@
 //! Several devices of one account, and a new key for one of them, as people have them: `hush devices`, `hush rotate`.
 
-mod support;
-
+use crate::support;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::program::{Ended, Program};
+use crate::support::relay;
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::{Value, json};
-use support::program::{Ended, Program};
-use support::relay;
 use tempfile::TempDir;
 
 /// `EX_TEMPFAIL`, `EX_CONFIG` of sysexits.

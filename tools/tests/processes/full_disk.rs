@@ -1,11 +1,10 @@
 //! A device whose disk is full: what cannot be stored is not sent, and says so; what was promised before is kept.
 
-mod support;
-
+use crate::support;
 use std::process::Command;
 
-use support::people::{enrol, pair};
-use support::program::Program;
+use crate::support::people::{enrol, pair};
+use crate::support::program::Program;
 use tempfile::TempDir;
 
 #[tokio::test]

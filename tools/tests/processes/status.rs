@@ -1,9 +1,7 @@
 //! `hush status`: what it says, and what it does not claim.
 
-mod support;
-
-use support::person::{Person, alice_and_bob, parse, place};
-use support::relay;
+use crate::support::person::{Person, alice_and_bob, parse, place};
+use crate::support::relay;
 
 const TEMPORARY: i32 = 75;
 

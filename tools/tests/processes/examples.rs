@@ -1,17 +1,16 @@
 //! The examples of the endpoint library, each as two processes with a real relay between them.
 
-mod support;
-
+use crate::support;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::support::people::{enrol, random};
+use crate::support::program::Program;
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::Value;
-use support::people::{enrol, random};
-use support::program::Program;
 use tempfile::TempDir;
 
 /// The programs by name, built from the sources beside this test into the directory it was built into.

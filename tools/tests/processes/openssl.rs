@@ -1,12 +1,10 @@
 //! An independent TLS client against a whole relay: OpenSSL's `s_client`.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use support::{eventually, relay};
+use crate::support::{eventually, relay};
 
 struct Client {
     child: Child,

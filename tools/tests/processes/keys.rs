@@ -1,17 +1,16 @@
 //! `hush` and what protects its keys: passphrase, words, restoring. Each command is a process, some with a terminal.
 
-mod support;
-
+use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::program::{Ended, Program};
+use crate::support::pty::Session;
+use crate::support::relay;
 use hushwire::keystore::Keystore;
 use serde_json::Value;
-use support::program::{Ended, Program};
-use support::pty::Session;
-use support::relay;
 use tempfile::TempDir;
 
 /// `EX_DATAERR`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
