@@ -15,7 +15,7 @@ use super::{Counters, Limits, Name, StoreError};
 
 /// Entries in one [`Query::SeenDays`].
 pub const SEEN_BATCH_MAX: usize = 1_024;
-/// Invites stored at a time, used ones included until they expire.
+/// Invites stored at a time. Used ones are kept for who asks again, until they expire or their room is needed.
 pub const INVITES_MAX: u64 = 16_384;
 /// Revoked devices an account remembers; beyond, the first revoked is forgotten (and so unknown).
 pub const REVOKED_PER_ACCOUNT_MAX: u16 = 256;
@@ -272,7 +272,10 @@ impl Changes<'_, '_> {
             return Ok(Answer::Refused(Refusal::UnknownAccount));
         }
         let stored = self.tables.len(&self.txn, Table::Invites)?;
-        if stored >= INVITES_MAX && self.remove_expired(now_unix_s)? == 0 {
+        if stored >= INVITES_MAX
+            && self.remove_invites(|invite| now_unix_s >= invite.expires_unix_s)? == 0
+            && self.remove_invites(|invite| invite.used_by.is_some())? == 0
+        {
             return Ok(Answer::Refused(Refusal::InvitesFull));
         }
         self.tables.put(&mut self.txn, secret_hash, invite)?;
@@ -280,18 +283,18 @@ impl Changes<'_, '_> {
     }
 
     /// How many invites made room. A damaged one is removed too: nobody could redeem it.
-    fn remove_expired(&mut self, now_unix_s: u64) -> Result<usize, Fault> {
-        let mut expired: Vec<Vec<u8>> = Vec::new();
+    fn remove_invites(&mut self, is_over: impl Fn(Invite) -> bool) -> Result<usize, Fault> {
+        let mut over: Vec<Vec<u8>> = Vec::new();
         for entry in self.tables.behind::<Invite>(&self.txn, None)? {
             let (key, invite) = entry?;
-            if invite.is_none_or(|invite| now_unix_s >= invite.expires_unix_s) {
-                expired.push(key.to_vec());
+            if invite.is_none_or(&is_over) {
+                over.push(key.to_vec());
             }
         }
-        for key in &expired {
+        for key in &over {
             self.tables.delete(&mut self.txn, Table::Invites, key)?;
         }
-        Ok(expired.len())
+        Ok(over.len())
     }
 
     fn seen(&mut self, seen: &[(DeviceId, Day)]) -> Result<Answer, Fault> {

@@ -278,7 +278,7 @@ pub enum Refusal {
     #[error("the account has given as many grants as it may give: take one back first")]
     GrantsFull,
     /// Too many invites are open.
-    #[error("too many invites are open: wait until some expire")]
+    #[error("too many invites are open: wait until some are used or expire")]
     InvitesFull,
     /// The same secret twice.
     #[error("an invite with this secret exists: draw another secret")]

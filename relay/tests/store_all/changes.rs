@@ -343,3 +343,18 @@ fn expired_invites_make_room() {
     let Answer::Stats(stats) = store.call(Query::Stats) else { panic!("stats") };
     assert_eq!(stats.invites, 1);
 }
+
+#[test]
+fn used_invites_make_room() {
+    let (_directory, store) = store();
+    let invites = (0..INVITES_MAX).map(|number| invite(number, account(1)));
+    assert!(flood(&store, invites).iter().all(|answer| *answer == Answer::Done));
+    let enrolled = store.call(redeem(7, device(7)));
+    assert!(matches!(enrolled, Answer::Row(_)));
+    assert_eq!(store.call(redeem(7, device(7))), enrolled, "it may ask again");
+    assert_eq!(store.call(invite(99_999, account(2))), Answer::Done);
+    assert_eq!(row_of(&store, device(7)).account, account(1), "it stays what it is");
+    assert_eq!(store.call(redeem(7, device(8))), refused(Refusal::InviteUnknown));
+    assert_eq!(store.call(invite(99_998, account(2))), refused(Refusal::InvitesFull));
+    assert!(matches!(store.call(redeem(8, device(8))), Answer::Row(_)), "open ones stay open");
+}
