@@ -28,8 +28,8 @@ pub(crate) struct Setup {
     /// Connections at the same time, at least.
     pub(crate) connections: usize,
     pub(crate) shards: usize,
-    /// Cells that may wait between two shards, where that is not to be the relay's default.
-    pub(crate) mesh_cells: Option<usize>,
+    /// Bytes of cells that may wait between two shards, where that is not to be the relay's default.
+    pub(crate) mesh_bytes: Option<usize>,
 }
 
 /// Connections of a relay for so many devices: those of the last round may still be closing while the next connects.
@@ -48,7 +48,7 @@ pub(crate) struct Home {
 impl Home {
     /// Writes the configuration of a relay with one shard and no limits on rates, for `devices`.
     pub(crate) fn new(devices: usize) -> Result<Self> {
-        Self::with(Setup { connections: connections_of(devices), shards: 1, mesh_cells: None })
+        Self::with(Setup { connections: connections_of(devices), shards: 1, mesh_bytes: None })
     }
 
     /// Writes the configuration of a relay without limits on rates, and with room for all devices in one account.
@@ -96,7 +96,7 @@ impl Home {
     }
 
     fn text(&self, data: &Path) -> Result<String> {
-        let Setup { connections, shards, mesh_cells } = self.setup;
+        let Setup { connections, shards, mesh_bytes } = self.setup;
         let connections = connections.max(CONNECTIONS_MIN);
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
@@ -110,8 +110,8 @@ impl Home {
         writeln!(text, "devices_per_account = {DEVICES_PER_ACCOUNT_MAX}")?;
         writeln!(text, "connections_max = {connections}")?;
         writeln!(text, "unauthenticated_connections_max = {}", connections.min(4_096))?;
-        if let Some(cells) = mesh_cells {
-            writeln!(text, "mesh_cells_max = {cells}")?;
+        if let Some(bytes) = mesh_bytes {
+            writeln!(text, "mesh_bytes_max = {bytes}")?;
         }
         writeln!(text, "[log]\nlevel = \"warn\"\nformat = \"stderr\"")?;
         Ok(text)

@@ -99,7 +99,7 @@ pub struct Limits {
     /// Incomplete records.
     pub carry_pool_bytes: usize,
     /// Cells on their way to each other shard.
-    pub mesh_cells_max: usize,
+    pub mesh_bytes_max: usize,
     /// Pairings joined by one account.
     pub pair_joins_per_minute: u32,
     /// Operations of one account.
@@ -135,7 +135,7 @@ impl Limits {
             egress_pool_bytes: limits.egress_pool_bytes,
             output_held_bytes_max: limits.output_held_bytes_max,
             carry_pool_bytes: limits.carry_pool_bytes,
-            mesh_cells_max: limits.mesh_cells_max,
+            mesh_bytes_max: limits.mesh_bytes_max,
             pair_joins_per_minute: limits.pair_joins_per_minute,
             operations_per_minute: limits.operations_per_minute,
             map_bytes_max: config.store.map_bytes_max,
@@ -190,8 +190,8 @@ impl Limits {
         }
         // Every ordered pair has its queues.
         let pairs = shards * (shards - 1);
-        let cells = pairs.saturating_mul(self.mesh_cells_max);
-        bill.relay("mesh: cells and buffers", cells.saturating_mul(2), Class::C7.cell_len());
+        let cells = pairs.saturating_mul(mesh::places(self.mesh_bytes_max));
+        bill.relay("mesh: cells and buffers", pairs, self.mesh_bytes_max);
         bill.relay("mesh: queues of cells", cells, mesh::CELL_PLACES_BYTES);
         let control = shard::MESH_CONTROL_MAX + shard::MESH_CONTROL_WAITING_MAX;
         bill.relay("mesh: control", pairs * control, mesh::CONTROL_PLACE_BYTES);
@@ -291,7 +291,7 @@ mod tests {
         let limits = limits();
         assert_eq!(line(3, "scratch").bytes(), 3 * SCRATCH_BYTES);
         assert_eq!(line(1, "mesh: cells and buffers").bytes(), 0);
-        let mesh = 6 * 2 * limits.mesh_cells_max * 32 * KIB;
+        let mesh = 6 * limits.mesh_bytes_max;
         assert_eq!(line(3, "mesh: cells and buffers").bytes(), mesh);
         assert_eq!(line(3, "cells queued and sealed").bytes(), 3 * limits.egress_pool_bytes);
         assert_eq!(line(3, "engine: connections").count, 3 * limits.connections_max);

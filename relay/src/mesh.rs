@@ -8,6 +8,7 @@
 //!
 //! Order holds within one queue and so within one connection.
 
+mod buffers;
 pub(crate) mod doorbell;
 mod sleep_flag;
 
@@ -24,6 +25,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::shard::MovedConnection;
 use crate::shard::limits::{MESH_CONTROL_MAX, MESH_CONTROL_WAITING_MAX};
+use buffers::Buffers;
 use doorbell::Doorbell;
 
 /// A cell on its way to the home shard of its recipient.
@@ -36,6 +38,14 @@ pub(crate) struct CrossingCell {
 
 /// A cell's places in the queue there and in the queue of buffers back.
 pub(crate) const CELL_PLACES_BYTES: usize = size_of::<CrossingCell>() + size_of::<Vec<u8>>();
+/// Bytes of cells for which a queue has one place: more small cells than this allows are answered busy by number.
+const BYTES_PER_PLACE: usize = 1_024;
+
+/// Cells that may wait from one shard to another where their bytes may be `bytes_max`.
+pub(crate) const fn places(bytes_max: usize) -> usize {
+    bytes_max / BYTES_PER_PLACE
+}
+
 /// A control message's place in a queue.
 pub(crate) const CONTROL_PLACE_BYTES: usize = size_of::<MeshControl>();
 
@@ -49,6 +59,9 @@ pub(crate) enum MeshControl {
     Moved(Box<MovedConnection>),
 }
 
+/// Cells that have left their queue and whose buffers are not yet on their way back.
+const HANDLED_AT_ONCE: usize = 1;
+
 /// One shard's ends towards one other shard.
 #[derive(Debug)]
 struct Port {
@@ -59,6 +72,7 @@ struct Port {
     control_waiting: VecDeque<MeshControl>,
     buffers_out: Producer<Vec<u8>>,
     buffers_in: Consumer<Vec<u8>>,
+    buffers: Buffers,
     doorbell: Arc<Doorbell>,
     rung_for: bool,
 }
@@ -67,6 +81,8 @@ struct Port {
 #[derive(Debug)]
 pub(crate) struct Mesh {
     ports: Vec<Option<Port>>,
+    /// Where the next control message is looked for first.
+    turn: usize,
 }
 
 /// Why a cell or message did not enter the mesh.
@@ -75,12 +91,13 @@ pub(crate) struct MeshFull;
 
 impl Mesh {
     /// The ends of every shard, in the order of their numbers; `doorbells` has one a shard. Up to
-    /// `cells_max` cells may be on their way from one shard to another, and as many buffers back.
-    pub(crate) fn all(doorbells: &[Arc<Doorbell>], cells_max: usize) -> Vec<Self> {
+    /// `bytes_max` bytes of cells, [`places`] of them, may be on their way from one shard to another and back.
+    pub(crate) fn all(doorbells: &[Arc<Doorbell>], bytes_max: usize) -> Vec<Self> {
+        let places = places(bytes_max);
         let shards = doorbells.len();
-        let mut cells = wires::<CrossingCell>(shards, cells_max);
+        let mut cells = wires::<CrossingCell>(shards, places);
         let mut control = wires::<MeshControl>(shards, MESH_CONTROL_MAX);
-        let mut buffers = wires::<Vec<u8>>(shards, cells_max);
+        let mut buffers = wires::<Vec<u8>>(shards, places + HANDLED_AT_ONCE);
         (0..shards)
             .map(|own| Self {
                 ports: (0..shards)
@@ -93,11 +110,13 @@ impl Mesh {
                             control_waiting: VecDeque::new(),
                             buffers_out: buffers.out(own, other),
                             buffers_in: buffers.input(other, own),
+                            buffers: Buffers::new(bytes_max),
                             doorbell: Arc::clone(&doorbells[other]),
                             rung_for: false,
                         })
                     })
                     .collect(),
+                turn: 0,
             })
             .collect()
     }
@@ -109,7 +128,7 @@ impl Mesh {
         }
     }
 
-    /// Posts a cell, copied into a buffer that came back earlier where there is one.
+    /// Posts a copy of a cell.
     pub(crate) fn post_cell(
         &mut self,
         shard: usize,
@@ -120,9 +139,10 @@ impl Mesh {
         if port.cells_out.is_full() {
             return Err(MeshFull);
         }
-        let mut buffer = port.buffers_in.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(cell);
+        while let Ok(buffer) = port.buffers_in.pop() {
+            port.buffers.back(buffer);
+        }
+        let buffer = port.buffers.copy(cell).ok_or(MeshFull)?;
         port.rung_for = true;
         port.cells_out.push(CrossingCell { envelope, cell: buffer }).map_err(|_| MeshFull)
     }
@@ -142,9 +162,18 @@ impl Mesh {
         Ok(())
     }
 
-    /// The next control message from any shard.
+    /// The next control message from any shard; all have their turn.
     pub(crate) fn next_control(&mut self) -> Option<MeshControl> {
-        self.ports.iter_mut().flatten().find_map(|port| port.control_in.pop().ok())
+        let shards = self.ports.len();
+        for at in (self.turn..shards).chain(0..self.turn) {
+            if let Some(Some(port)) = self.ports.get_mut(at)
+                && let Ok(message) = port.control_in.pop()
+            {
+                self.turn = at + 1;
+                return Some(message);
+            }
+        }
+        None
     }
 
     /// The next cell from `shard`, if it is another than the own.
@@ -152,11 +181,11 @@ impl Mesh {
         self.ports.get_mut(shard)?.as_mut()?.cells_in.pop().ok()
     }
 
-    /// Sends an emptied buffer home; where its way is full it is simply freed.
+    /// Sends the buffer of a cell that has been handled home.
     pub(crate) fn return_buffer(&mut self, shard: usize, buffer: Vec<u8>) {
         if let Some(Some(port)) = self.ports.get_mut(shard) {
-            // A lost buffer costs one allocation later, nothing else.
-            let _freed = port.buffers_out.push(buffer);
+            let pushed = port.buffers_out.push(buffer);
+            assert!(pushed.is_ok(), "the way back has a place for every cell there is");
         }
     }
 

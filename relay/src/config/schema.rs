@@ -176,8 +176,9 @@ sections! {
         output_held_bytes_max: usize = 256 * KIB, in 64 * KIB..=16 * MIB;
         /// Bytes of incomplete records of a shard.
         carry_pool_bytes: usize = 16 * MIB, in MIB..=64 * GIB;
-        /// Cells that may wait between two shards, in each direction; further ones are answered busy.
-        mesh_cells_max: usize = 512, in 16..=65_536;
+        /// Bytes of cells that may wait between two shards, in each direction, and at most one cell for each
+        /// 1_024 of them; further ones are answered busy.
+        mesh_bytes_max: usize = 16 * MIB, in MIB..=GIB;
         /// Pairings an account may join in a minute.
         pair_joins_per_minute: u32 = limits::PAIR_JOINS_PER_MINUTE, in 1..=1_000;
         /// Operations of one account in a minute.

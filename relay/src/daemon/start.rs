@@ -91,7 +91,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         .map_err(resource("making an eventfd"))?;
     let mut seeds = Vec::with_capacity(shards);
     let mut ends = Vec::with_capacity(shards);
-    let meshes = Mesh::all(&doorbells, limits.mesh_cells_max);
+    let meshes = Mesh::all(&doorbells, limits.mesh_bytes_max);
     for (number, ((listener, doorbell), mesh)) in
         sockets.into_iter().zip(doorbells).zip(meshes).enumerate()
     {
