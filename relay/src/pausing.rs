@@ -23,11 +23,12 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// Turns that are looked at together.
 const WINDOW_TURNS: u32 = 64;
 /// Turns with a pause that show whether it pays.
-const TRIAL_TURNS: u32 = 16;
-/// Receives that bring more cells than this on average need no pause.
+const TRIAL_TURNS: u32 = 8;
+/// Receives that bring more cells than this on average need no pause, or more bytes than that.
 const CELLS_PER_RECEIVE_MAX: u64 = 16;
+const BYTES_PER_RECEIVE_MAX: u64 = 16 * 1_024;
 /// How long after a trial that failed the next may be: the first, and the longest, for it doubles.
-const TRY_AGAIN_MS: (u64, u64) = (10, 10_000);
+const TRY_AGAIN_MS: (u64, u64) = (10, 500);
 /// How long it pauses before it looks again how it would be without.
 const PAUSED_MS_MAX: u64 = 1_000;
 
@@ -53,10 +54,11 @@ enum Phase {
     Paused { plain: Fill, until: Time },
 }
 
-/// Receives, and the cells they brought.
+/// Receives, and what they brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Fill {
     receives: u64,
+    bytes: u64,
     cells: u64,
 }
 
@@ -68,6 +70,7 @@ impl Fill {
 
     const fn is_full(self) -> bool {
         self.cells > self.receives * CELLS_PER_RECEIVE_MAX
+            || self.bytes > self.receives * BYTES_PER_RECEIVE_MAX
     }
 }
 
@@ -107,10 +110,11 @@ impl Pausing {
         }
     }
 
-    /// A receive brought something.
+    /// A receive brought so many bytes.
     #[inline]
-    pub const fn received(&mut self) {
+    pub const fn received(&mut self, bytes: usize) {
         self.window.fill.receives += 1;
+        self.window.fill.bytes += bytes as u64;
     }
 
     /// So many cells were routed.
@@ -183,7 +187,7 @@ mod tests {
         for _ in 0..turns {
             pausing.begin(*now);
             for _ in 0..20 {
-                pausing.received();
+                pausing.received(300);
                 for _ in 0..if bursts { 1 + waited_us / 10 } else { 1 } {
                     pausing.routed(1);
                 }
@@ -212,7 +216,7 @@ mod tests {
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
         play(&mut pausing, &mut now, 100_000, false, 1);
         let paused = play(&mut pausing, &mut now, 1_000_000, false, 1);
-        assert!(paused <= 10 * TRIAL_TURNS, "{paused} of a minute's turns");
+        assert!(paused <= 1_000, "{paused} of a million turns, a minute's");
     }
 
     #[test]
@@ -228,14 +232,16 @@ mod tests {
     #[test]
     fn full_receives_are_not_paused_for() {
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        for _ in 0..10_000 {
-            pausing.begin(now);
-            pausing.received();
-            for _ in 0..=CELLS_PER_RECEIVE_MAX {
-                pausing.routed(1);
+        let mut check = |bytes, cells| {
+            for _ in 0..10_000 {
+                pausing.begin(now);
+                pausing.received(bytes);
+                pausing.routed(cells);
+                now = now.after_nanos(60_000);
+                assert_eq!(pausing.end(now), None, "{cells} cells of {bytes} bytes");
             }
-            now = now.after_nanos(60_000);
-            assert_eq!(pausing.end(now), None);
-        }
+        };
+        check(5_000, CELLS_PER_RECEIVE_MAX + 1);
+        check(65_000, 2);
     }
 }

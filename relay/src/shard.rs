@@ -331,6 +331,9 @@ impl Shard {
             return;
         }
         self.swept_s = second;
+        if second.is_multiple_of(limits::TRIM_EVERY_S) {
+            self.output.trim();
+        }
         if second.saturating_sub(self.told_s) >= limits::SEEN_EVERY_S {
             self.told_s = second;
             self.tell_seen();

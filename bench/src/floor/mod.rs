@@ -270,7 +270,7 @@ impl Floor {
         let asked = room.len();
         let count = match sockets::recv(connection.port.socket.as_fd(), room) {
             Ok(Received::Bytes(count)) => {
-                self.pausing.received();
+                self.pausing.received(count);
                 count
             }
             Ok(Received::Empty) => 0,

@@ -5,8 +5,9 @@ use hushwire_wire::limits as wire;
 
 /// Bytes a TLS 1.3 record adds to a cell: header 5, content type 1, tag 16 (RFC 8446 §5.2).
 pub const RECORD_OVERHEAD_BYTES: u32 = 22;
-/// Bytes sealed for the next sends of one connection.
-pub const SEALED_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes sealed for the next sends of one connection: two of the largest cells, and what control messages have left. With
+/// less, the second of two that come together would be copied into the queue and sealed from there.
+pub const SEALED_BYTES_MAX: u32 = 72 * 1024;
 /// The part of [`SEALED_BYTES_MAX`] that only control messages may use.
 pub const SEALED_CONTROL_RESERVE_BYTES: u32 = 4 * 1024;
 /// Control messages that wait for one connection; one more closes it.
@@ -76,8 +77,8 @@ pub const SLOT_CLASS_MIN: Class = Class::C2;
 
 const _: () = assert!(SEALED_CONTROL_RESERVE_BYTES < SEALED_BYTES_MAX);
 const _: () = assert!(
-    sealed_len(Class::C7) <= SEALED_BYTES_MAX - SEALED_CONTROL_RESERVE_BYTES,
-    "the largest cell must fit an empty sealed stage"
+    2 * sealed_len(Class::C7) <= SEALED_BYTES_MAX - SEALED_CONTROL_RESERVE_BYTES,
+    "the two largest cells that one receive brings fit the sealed stage together"
 );
 const _: () = assert!(
     CONTROL_BACKLOG_MAX as u32 >= wire::REFUSALS_PER_MINUTE * 4,

@@ -15,7 +15,7 @@ use hushwire_wire::cell::Class;
 
 use super::connection::{CANCEL, Connection, POLL, Poll, SEND, Stage};
 use super::limits::{CLOSING_MAX, DISCARD_BYTES, LINGER_BYTES_MAX, LINGER_MS_MAX};
-use super::output::{Flushed, Outbox};
+use super::output::{Flushed, Follows, Outbox};
 use super::{Shard, ShardError};
 use crate::transport::{Alert, Blame, Fault, record_len};
 
@@ -135,7 +135,7 @@ impl Shard {
 
     /// Sends on what is left to be said, in order, then ends our direction.
     fn say_goodbye(&mut self, closing: &mut Closing, token: Token) {
-        match closing.outbox.flush(closing.socket.as_fd(), &mut self.output) {
+        match closing.outbox.flush(closing.socket.as_fd(), &mut self.output, Follows::Nothing) {
             Flushed::All(_) => {
                 // A socket that is already dead needs no goodbye.
                 let _dead = sockets::shutdown_write(closing.socket.as_fd());

@@ -8,7 +8,7 @@ use hushwire_engine::{ConnId, Envelope, ShardId, Time, Verdict};
 use super::closing::Ending;
 use super::connection::{Connection, Link, MovedConnection, Poll, Stage, Who};
 use super::inbox::Posted;
-use super::output::{Flushed, Outbox};
+use super::output::{Flushed, Follows, Outbox};
 use super::{Shard, ShardError, seconds};
 use crate::mesh::MeshControl;
 use crate::shard::limits::{DRAIN_MS_MAX, MESH_CELLS_PER_TURN, POSTED_PER_TURN};
@@ -86,7 +86,8 @@ impl Shard {
             Poll::Idle,
             "before a device is welcome its polls are one-shot"
         );
-        let flushed = connection.outbox.flush(connection.socket.as_fd(), &mut self.output);
+        let flushed =
+            connection.outbox.flush(connection.socket.as_fd(), &mut self.output, Follows::Nothing);
         let Connection { socket, stage: Stage::Open(mut link), .. } = connection else {
             unreachable!("a connection that has introduced itself is open")
         };

@@ -26,6 +26,8 @@ pub(crate) const OUTPUT_BUFFER_BYTES: usize = 128 * 1024;
 pub(crate) const OUTPUT_RECIPIENTS_MAX: usize = 64;
 /// Output buffers kept for the next turn.
 pub(crate) const OUTPUT_BUFFERS_KEPT_MAX: usize = OUTPUT_RECIPIENTS_MAX + 2;
+/// How often those are freed that nobody has needed since, in seconds.
+pub(crate) const TRIM_EVERY_S: u32 = 10;
 /// Emptied cell buffers kept for the next queue.
 pub(crate) const CELL_BUFFERS_KEPT_BYTES: usize = 4 * 1024 * 1024;
 

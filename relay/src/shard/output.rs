@@ -24,14 +24,24 @@ pub(crate) struct OutputBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct OutputPool {
     free: Vec<OutputBuffer>,
+    /// The fewest that were free since the last trim.
+    spare: usize,
 }
 
 impl OutputPool {
     fn take(&mut self) -> OutputBuffer {
-        self.free.pop().unwrap_or_else(|| OutputBuffer {
+        let buffer = self.free.pop().unwrap_or_else(|| OutputBuffer {
             bytes: vec![0; OUTPUT_BUFFER_BYTES].into_boxed_slice(),
             used: 0,
-        })
+        });
+        self.spare = self.spare.min(self.free.len());
+        buffer
+    }
+
+    /// Gives up what nobody has needed since the last time: a moment in which everybody had output leaves nothing behind.
+    pub(crate) fn trim(&mut self) {
+        self.free.drain(..self.spare);
+        self.spare = self.free.len();
     }
 
     fn put(&mut self, mut buffer: OutputBuffer) {
@@ -52,6 +62,17 @@ pub(crate) struct Outbox {
     behind_charge: Charge,
     sealing: Option<OutputBuffer>,
     sealing_charge: Charge,
+    /// The kernel may hold back the end of what it was given.
+    held_back: bool,
+}
+
+/// Whether more follows before the turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// Perhaps: what does not fill a segment can wait for it.
+    More,
+    /// Not that anybody knew.
+    Nothing,
 }
 
 /// What a flush came to.
@@ -117,7 +138,12 @@ impl Outbox {
     }
 
     /// Sends what the kernel takes at once.
-    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>, pool: &mut OutputPool) -> Flushed {
+    pub(crate) fn flush(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        pool: &mut OutputPool,
+        follows: Follows,
+    ) -> Flushed {
         if self.in_flight.is_some() {
             self.put_behind(pool);
             return Flushed::Waiting;
@@ -126,19 +152,38 @@ impl Outbox {
             self.put_behind(pool);
             let charge = std::mem::take(&mut self.behind_charge);
             let behind = std::mem::take(&mut self.behind);
-            return self.send(socket, charge, &behind);
+            return self.send(socket, charge, &behind, follows);
         }
-        let Some(buffer) = self.sealing.take() else { return Flushed::All(0) };
+        let Some(buffer) = self.sealing.take() else {
+            if follows == Follows::Nothing && std::mem::take(&mut self.held_back) {
+                // A socket that is already dead has nothing to let go.
+                let _dead = sockets::push(socket);
+            }
+            return Flushed::All(0);
+        };
         let charge = std::mem::take(&mut self.sealing_charge);
-        let flushed = self.send(socket, charge, &buffer.bytes[..buffer.used]);
+        let flushed = self.send(socket, charge, &buffer.bytes[..buffer.used], follows);
         pool.put(buffer);
         flushed
     }
 
-    fn send(&mut self, socket: BorrowedFd<'_>, charge: Charge, bytes: &[u8]) -> Flushed {
-        match sockets::send(socket, bytes) {
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        charge: Charge,
+        bytes: &[u8],
+        follows: Follows,
+    ) -> Flushed {
+        self.held_back = follows == Follows::More;
+        let sent = match follows {
+            Follows::More => sockets::send_more(socket, bytes),
+            Follows::Nothing => sockets::send(socket, bytes),
+        };
+        match sent {
             Ok(sent) if sent == bytes.len() => Flushed::All(charge),
             Ok(sent) => {
+                // The ring sends the rest, and holds nothing back.
+                self.held_back = false;
                 self.in_flight = Some((bytes.len() - sent, charge));
                 Flushed::Short(bytes[sent..].to_vec())
             }
@@ -162,5 +207,30 @@ impl Outbox {
         if let Some(buffer) = self.sealing.take() {
             pool.put(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_one_moment_needed_are_freed_and_the_rest_is_kept() {
+        let mut pool = OutputPool::default();
+        let use_many = |pool: &mut OutputPool, count: usize| {
+            let taken: Vec<_> = (0..count).map(|_| pool.take()).collect();
+            taken.into_iter().for_each(|buffer| pool.put(buffer));
+        };
+        use_many(&mut pool, OUTPUT_BUFFERS_KEPT_MAX + 5);
+        assert_eq!(pool.free.len(), OUTPUT_BUFFERS_KEPT_MAX);
+        pool.trim();
+        assert_eq!(pool.free.len(), OUTPUT_BUFFERS_KEPT_MAX, "they were needed");
+        for _ in 0..3 {
+            use_many(&mut pool, 4);
+            pool.trim();
+            assert_eq!(pool.free.len(), 4);
+        }
+        pool.trim();
+        assert!(pool.free.is_empty(), "nobody has needed any");
     }
 }

@@ -181,7 +181,7 @@ impl Shard {
             cursor.received(bytes);
         }
         if bytes > 0 {
-            self.pausing.received();
+            self.pausing.received(bytes);
         }
         self.work_through(id, scratch, &mut cursor, now)?;
         self.metrics.bytes_in.add(bytes as u64);

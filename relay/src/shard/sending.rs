@@ -10,7 +10,7 @@ use hushwire_wire::control::{Control, enclose};
 
 use super::connection::{POLL, Poll, SEND, Stage, Who};
 use super::limits::{OUTPUT_FLUSH_BYTES, OUTPUT_RECIPIENTS_MAX};
-use super::output::Flushed;
+use super::output::{Flushed, Follows};
 use super::{Shard, ShardError, seconds};
 use crate::transport::{Fault, sealed_len};
 
@@ -72,7 +72,7 @@ impl Shard {
         }
         self.mark_dirty(to);
         if filled >= OUTPUT_FLUSH_BYTES {
-            self.flush_one(to, now);
+            self.flush_one(to, Follows::More, now);
         }
         if self.held_bytes >= self.limits.output_held_bytes_max {
             self.flush(now);
@@ -121,7 +121,7 @@ impl Shard {
         for id in dirty.drain(..) {
             if let Some(connection) = self.connection(id) {
                 connection.dirty = false;
-                self.flush_one(id, now);
+                self.flush_one(id, Follows::Nothing, now);
             }
         }
         // What refilling put on the list meanwhile stays there.
@@ -130,11 +130,11 @@ impl Shard {
     }
 
     /// Sends what one connection has, then as much of its queue as fits behind it.
-    fn flush_one(&mut self, id: ConnId, now: Time) {
+    fn flush_one(&mut self, id: ConnId, follows: Follows, now: Time) {
         self.seal_due_update(id);
         loop {
             let Some(connection) = self.connections[id.index()].as_mut() else { return };
-            match connection.outbox.flush(connection.socket.as_fd(), &mut self.output) {
+            match connection.outbox.flush(connection.socket.as_fd(), &mut self.output, follows) {
                 Flushed::All(0) => return,
                 Flushed::All(charge) => {
                     if !self.drained(id, charge, now) {

@@ -218,8 +218,32 @@ pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
 ///
 /// The connection's, such as `BrokenPipe`; it is over then.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    send_with(socket, bytes, SendFlags::empty())
+}
+
+/// As [`send`], but what does not fill a segment of TCP waits for what is sent next, up to 200 ms, or for
+/// [`push`] (MSG_MORE).
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_more(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    send_with(socket, bytes, SendFlags::MORE)
+}
+
+/// Lets go what [`send_more`] has held back.
+///
+/// # Errors
+///
+/// None that a TCP socket has.
+pub fn push(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // To switch it on again is what sends at once what waits (tcp(7)).
+    set_no_delay(socket, true)
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
     loop {
-        return match net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        return match net::send(socket, bytes, flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(count) => Ok(count),
             Err(Errno::AGAIN) => Ok(0),
             Err(Errno::INTR) => continue,
