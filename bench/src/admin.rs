@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 
 use crate::limits::{ADMIN_LINE_BYTES_MAX, CONNECT_STEP_MAX};
 
-/// Life of an invite. It is used at once, and the relay has room for 16 384 that have not expired, used or not: so many
-/// devices may enrol in this time, twice as many as were seen to.
-const INVITE_TTL_S: u32 = 5;
+/// Life of an invite, which is used at once.
+const INVITE_TTL_S: u32 = 60;
 
 /// An open admin socket.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The relay against the floor and the peers, and the floor against the baselines, in turns, at the six points.
 
+mod command;
 mod report;
 
 use std::path::Path;
@@ -12,17 +13,19 @@ use crate::interrupt::Interrupt;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
 use crate::points::POINTS;
 use crate::report::{latency_us, name_of};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
+
+pub(crate) use command::{CompareArgs, run};
 
 /// What to compare, and how long.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+struct Plan {
     /// Times that every point is measured.
-    pub(crate) rounds: usize,
-    pub(crate) timing: Timing,
+    rounds: usize,
+    timing: Timing,
     /// Which of the points, by their place in the table from 1; all if empty.
-    pub(crate) points: Vec<usize>,
-    pub(crate) lineup: Lineup,
+    points: Vec<usize>,
+    lineup: Lineup,
 }
 
 /// One server at one point, all rounds.
@@ -34,16 +37,8 @@ struct Series {
     failed: Option<String>,
 }
 
-/// The cost of one in that of another: of the medians, and the least and greatest of single rounds.
-#[derive(Debug, Clone, Copy)]
-struct Ratio {
-    median: f64,
-    least: f64,
-    greatest: f64,
-}
-
 /// Measures and prints.
-pub(crate) fn compare(
+fn compare(
     plan: &Plan,
     relay_binary: Option<&Path>,
     as_json: bool,
@@ -139,12 +134,9 @@ impl Series {
     }
 }
 
-/// `one` in `other`.
-fn ratio(one: &Series, other: &Series) -> Option<Ratio> {
-    let (ones, others) = (one.costs(), other.costs());
-    let each: Vec<f64> = ones.iter().zip(&others).map(|(one, other)| one / other).collect();
-    let (least, greatest) = spread(&each)?;
-    Some(Ratio { median: median(&ones)? / median(&others)?, least, greatest })
+/// The cost of `one` in that of `other`: of the medians, with the spread of single rounds.
+fn ratio(one: &Series, other: &Series) -> Option<Spread> {
+    Spread::of_medians(&one.costs(), &other.costs())
 }
 
 fn find(table: &[Series], kind: Kind, shape: Shape) -> Option<&Series> {
@@ -164,5 +156,5 @@ fn best(table: &[Series], group: Group, shape: Shape) -> Option<&Series> {
 }
 
 /// What `--quick` means: one look, not a measurement.
-pub(crate) const QUICK: (usize, Timing) =
+const QUICK: (usize, Timing) =
     (1, Timing { warm_up: Duration::from_millis(300), measured: Duration::from_millis(1_000) });

@@ -1,5 +1,7 @@
 //! What an idle device costs in memory: after a connect storm, at rest, and after churn.
 
+mod command;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::procfs::Resident;
 use crate::relay_child::Home;
 use crate::server::Server;
 
+pub(crate) use command::{IdleArgs, run};
+
 /// The bar: bytes resident for one idle device.
 const BYTES_PER_DEVICE_BAR: f64 = 2.5 * 1024.0;
 
@@ -22,16 +26,16 @@ const WARM_UP_DEVICES: usize = 64;
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
+struct Plan {
     /// Devices.
-    pub(crate) connections: usize,
+    connections: usize,
     /// Rest after the storm.
-    pub(crate) rest: Duration,
+    rest: Duration,
     /// Times that all disconnect and connect again.
-    pub(crate) rounds: usize,
-    pub(crate) server_cpu: usize,
+    rounds: usize,
+    server_cpu: usize,
     /// The floor in the relay's place.
-    pub(crate) floor: bool,
+    floor: bool,
 }
 
 struct Reading {
@@ -41,7 +45,7 @@ struct Reading {
 }
 
 /// Measures and prints.
-pub(crate) fn idle(
+fn idle(
     plan: Plan,
     relay_binary: Option<&Path>,
     as_json: bool,

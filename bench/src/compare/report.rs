@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Ratio, Series, at, best, find, ratio};
+use super::{Series, at, best, find, ratio};
 use crate::contender::{Group, Kind};
 use crate::load::{Outcome, Shape};
 use crate::report::{name_of, outcome_json};
-use crate::statistics::spread;
+use crate::statistics::Spread;
 
 /// The bar: what the relay may cost, in floors.
 const FLOOR_BAR: f64 = 1.25;
@@ -24,18 +24,15 @@ const fn peer_bar(shape: Shape) -> f64 {
     if shape.window == 1 { PEER_BAR_AT_WINDOW_1 } else { PEER_BAR }
 }
 
-impl Ratio {
-    /// With the verdict of a bar.
-    fn text(self, bar: f64) -> String {
-        let Self { median, least, greatest } = self;
-        let verdict = if median <= bar { "within" } else { "ABOVE" };
-        format!("{median:.2} ({least:.2}-{greatest:.2}) {verdict} {bar}")
-    }
+/// A ratio with the verdict of its bar.
+fn judged(ratio: Spread, bar: f64) -> String {
+    let verdict = if ratio.median <= bar { "within" } else { "ABOVE" };
+    format!("{ratio} {verdict} {bar}")
+}
 
-    fn json(self, bar: f64) -> Value {
-        let Self { median, least, greatest } = self;
-        json!({ "median": median, "least": least, "greatest": greatest, "bar": bar })
-    }
+fn with_bar(ratio: Spread, bar: f64) -> Value {
+    let Spread { median, least, greatest } = ratio;
+    json!({ "median": median, "least": least, "greatest": greatest, "bar": bar })
 }
 
 pub(super) fn print_table(table: &[Series], shapes: &[Shape]) {
@@ -78,7 +75,7 @@ fn print_baselines(table: &[Series], shapes: &[Shape]) {
         if let Some(heading) = heading.take() {
             println!("\n{:<24} {:<11} {heading}", "pairs x bytes x window", "best");
         }
-        let verdict = ratio.text(BASELINE_BAR + NOISE);
+        let verdict = judged(ratio, BASELINE_BAR + NOISE);
         println!("{:<24} {:<11} {verdict}", name_of(shape), best.kind.name());
     }
 }
@@ -94,20 +91,20 @@ fn print_row(table: &[Series], series: &Series) {
     if series.kind == Kind::Relay {
         let floor = find(table, Kind::Floor, shape);
         if let Some(ratio) = floor.and_then(|floor| ratio(series, floor)) {
-            to_floor = ratio.text(FLOOR_BAR);
+            to_floor = judged(ratio, FLOOR_BAR);
         }
         if let Some(best) = best(table, Group::Peer, shape)
             && let Some(ratio) = ratio(series, best)
         {
-            to_peer = format!("{} {}", ratio.text(peer_bar(shape)), best.kind.name());
+            to_peer = format!("{} {}", judged(ratio, peer_bar(shape)), best.kind.name());
         }
     }
-    let (least, greatest) = spread(&series.costs()).unwrap_or((f64::NAN, f64::NAN));
+    let costs = Spread::of(&series.costs()).unwrap_or(Spread::NONE);
     let [p50, p99, p999] = series.latency_us();
     let row = format!(
         "{start} {:>9.3} {:>16} {:>9.1} {:>4.0}% {:>9.0} {:>9.0} {:>9.0}  {to_floor:<26}  {to_peer}",
-        series.median_cost(),
-        format!("{least:.3}-{greatest:.3}"),
+        costs.median,
+        costs.range(3),
         series.median_of(Outcome::cells_per_s) / 1_000.0,
         100.0 * series.busy(),
         p50,
@@ -136,7 +133,7 @@ fn point(table: &[Series], shape: Shape) -> Value {
     let floor = find(table, Kind::Floor, shape);
     let against = |one: Option<&Series>, other: Option<&Series>, bar| -> Value {
         let ratio = one.zip(other).and_then(|(one, other)| ratio(one, other));
-        ratio.map_or(Value::Null, |ratio| ratio.json(bar))
+        ratio.map_or(Value::Null, |ratio| with_bar(ratio, bar))
     };
     let peer = best(table, Group::Peer, shape);
     let baseline = best(table, Group::Baseline, shape);
@@ -230,7 +227,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let text = |median| Ratio { median, least: 0.4, greatest: 0.7 }.text(0.5);
+        let text = |median| judged(Spread { median, least: 0.4, greatest: 0.7 }, 0.5);
         assert_eq!(text(0.5), "0.50 (0.40-0.70) within 0.5");
         assert_eq!(text(0.51), "0.51 (0.40-0.70) ABOVE 0.5");
     }

@@ -13,15 +13,15 @@ use clap::Args;
 use hushwire_uring::affinity::pin_current_thread;
 use rustix::process::{Resource, getrlimit};
 
+use crate::arguments::{MachineArgs, SliceArgs};
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECTED_DEFAULT, CONNECTED_MAX, FILES_SPARE, GROWTH_SLICE_MAX, RECONNECTING_SPARE, ROUNDS_MAX,
+    CONNECTED_DEFAULT, CONNECTED_MAX, FILES_SPARE, GROWTH_SLICE_MAX, RECONNECTING_SPARE,
 };
 use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Timing};
 use crate::relay_child::{Home, Setup};
 use crate::report::name_of;
 use crate::server::Server;
-use crate::{MachineArgs, seconds};
 
 use crowd::Crowd;
 
@@ -40,15 +40,8 @@ pub(crate) struct GrowthArgs {
     /// Cells of a pair that are on their way at any time: one or more such numbers, comma-separated.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
     windows: Vec<usize>,
-    /// Rounds: how often each is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
-    rounds: u16,
-    /// Seconds of each that are counted.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Seconds of each before anything is counted.
-    #[arg(long, default_value_t = 0.5)]
-    warm_up: f64,
+    #[command(flatten)]
+    slices: SliceArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -108,8 +101,7 @@ pub(crate) fn run(arguments: &GrowthArgs) -> Result<()> {
 }
 
 fn plan(arguments: &GrowthArgs) -> Result<Plan> {
-    let timing =
-        Timing { warm_up: seconds(arguments.warm_up)?, measured: seconds(arguments.seconds)? };
+    let timing = arguments.slices.timing()?;
     ensure!(
         timing.warm_up + timing.measured <= GROWTH_SLICE_MAX,
         "choose at most {GROWTH_SLICE_MAX:?} with the warm-up: whoever says nothing for longer is disconnected"
@@ -136,7 +128,7 @@ fn plan(arguments: &GrowthArgs) -> Result<Plan> {
         connected.is_multiple_of(2) && (active + 2..=CONNECTED_MAX).contains(&connected),
         "choose an even number of connected devices, more than the {active} active ones and at most {CONNECTED_MAX}"
     );
-    let (rounds, server_cpu) = (usize::from(arguments.rounds), arguments.machine.server_cpu);
+    let (rounds, server_cpu) = (arguments.slices.rounds(), arguments.machine.server_cpu);
     Ok(Plan { connected, shapes, active, rounds, timing, server_cpu })
 }
 
@@ -159,7 +151,7 @@ fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<
         Ok((server, connector))
     };
     let (server, connector) =
-        start(Home::with(Setup { connections, shards: 1, mesh_cells: None })?)?;
+        start(Home::with(Setup { connections, shards: 1, mesh_bytes: None })?)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     eprintln!("enrolling {connected} devices");
     fleet.enrol(&connector, &admin, interrupt.flag())?;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Crowding, Plan, Slice};
 use crate::load::{Outcome, Shape};
 use crate::report::{name_of, outcome_json};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 /// The bar: the cost with many in that with few.
 const RATIO_BAR: f64 = 1.3;
@@ -19,12 +19,10 @@ fn of(slices: &[Slice], shape: Shape, crowding: Crowding, value: fn(&Outcome) ->
 }
 
 /// Many in few: of the medians, and the least and greatest of single rounds.
-fn ratio(slices: &[Slice], shape: Shape) -> Option<(f64, f64, f64)> {
+fn ratio(slices: &[Slice], shape: Shape) -> Option<Spread> {
     let costs = |crowding| of(slices, shape, crowding, Outcome::cpu_us_per_cell);
     let (few, many) = (costs(Crowding::Few), costs(Crowding::Many));
-    let each: Vec<f64> = many.iter().zip(&few).map(|(many, few)| many / few).collect();
-    let (least, greatest) = spread(&each)?;
-    Some((median(&many)? / median(&few)?, least, greatest))
+    Spread::of_medians(&many, &few)
 }
 
 fn server_busy(outcome: &Outcome) -> f64 {
@@ -52,14 +50,13 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
         for crowding in Crowding::ALL {
             let all = |value: fn(&Outcome) -> f64| of(slices, shape, crowding, value);
             let middle = |value: fn(&Outcome) -> f64| median(&all(value)).unwrap_or(f64::NAN);
-            let costs = spread(&all(Outcome::cpu_us_per_cell));
-            let (least, greatest) = costs.unwrap_or((f64::NAN, f64::NAN));
+            let costs = Spread::of(&all(Outcome::cpu_us_per_cell)).unwrap_or(Spread::NONE);
             println!(
                 "{:<22} {:>10} {:>9.3} {:>15} {:>4.0}% {:>10.0}",
                 name_of(shape),
                 connected(plan, crowding),
-                middle(Outcome::cpu_us_per_cell),
-                format!("{least:.3}-{greatest:.3}"),
+                costs.median,
+                costs.range(3),
                 100.0 * middle(server_busy),
                 middle(Outcome::cells_per_s)
             );
@@ -67,12 +64,10 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
     }
     println!();
     for &shape in &plan.shapes {
-        let Some((ratio, least, greatest)) = ratio(slices, shape) else { continue };
-        let verdict = if ratio <= RATIO_BAR { "within" } else { "ABOVE" };
+        let Some(ratio) = ratio(slices, shape) else { continue };
+        let verdict = if ratio.median <= RATIO_BAR { "within" } else { "ABOVE" };
         let name = name_of(shape);
-        println!(
-            "{name:<22} many / few {ratio:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {RATIO_BAR}"
-        );
+        println!("{name:<22} many / few {ratio}, {verdict} the bar of {RATIO_BAR}");
     }
     let idle = slices.iter().filter(|slice| server_busy(&slice.outcome) < BUSY_MIN).count();
     if idle > 0 {
@@ -110,10 +105,9 @@ fn point_json(slices: &[Slice], shape: Shape) -> Value {
         .into_iter()
         .map(|crowding| {
             let costs = of(slices, shape, crowding, Outcome::cpu_us_per_cell);
-            let (least, greatest) = spread(&costs).unzip();
             let busy = median(&of(slices, shape, crowding, server_busy));
             let value = json!({
-                "cpu_us_per_cell": { "median": median(&costs), "least": least, "greatest": greatest },
+                "cpu_us_per_cell": Spread::of(&costs),
                 "server_busy": busy,
             });
             (crowding.name().to_owned(), value)
@@ -125,9 +119,7 @@ fn point_json(slices: &[Slice], shape: Shape) -> Value {
         "bytes": shape.class.cell_len(),
         "window": shape.window,
         "cost": series,
-        "many_to_few": ratio.map(|(median, least, greatest)| {
-            json!({ "median": median, "least": least, "greatest": greatest })
-        }),
-        "within_bar": ratio.is_some_and(|(median, ..)| median <= RATIO_BAR),
+        "many_to_few": ratio,
+        "within_bar": ratio.is_some_and(|ratio| ratio.median <= RATIO_BAR),
     })
 }

@@ -15,12 +15,12 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use hushwire_uring::affinity::pin_current_thread;
 
+use crate::arguments::{MachineArgs, seconds};
 use crate::interrupt::Interrupt;
 use crate::limits::{DEVICES_PER_THREAD, HANDSHAKES_AT_ONCE_MAX, ROUNDS_MAX};
 use crate::load::{Connector, Fleet, Timing};
 use crate::relay_child::Home;
 use crate::server::Server;
-use crate::{MachineArgs, seconds};
 
 use storm::{Outcome, Storm, Way};
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Contender, Outcome, Plan, Slice, Way};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 /// The bar: full handshakes a second of the relay, in those of the bare server.
 const RATIO_BAR: f64 = 0.80;
@@ -19,13 +19,11 @@ fn of(
 }
 
 /// Handshakes a second of one core, relay in bare, round by round, as a machine is faster at some moments than at
-/// others: the median, the least and the greatest.
-fn ratio(slices: &[Slice], way: Way) -> Option<(f64, f64, f64)> {
+/// others.
+fn ratio(slices: &[Slice], way: Way) -> Option<Spread> {
     let rates = |contender| of(slices, way, contender, Outcome::of_one_core_per_s);
     let (relay, bare) = (rates(Contender::Relay), rates(Contender::Bare));
-    let each: Vec<f64> = relay.iter().zip(&bare).map(|(relay, bare)| relay / bare).collect();
-    let (least, greatest) = spread(&each)?;
-    Some((median(&each)?, least, greatest))
+    Spread::of_ratios(&relay, &bare)
 }
 
 pub(super) fn print_table(plan: Plan, slices: &[Slice]) {
@@ -51,14 +49,13 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice]) {
         for contender in Contender::ALL {
             let all = |value: fn(&Outcome) -> f64| of(slices, way, contender, value);
             let middle = |value: fn(&Outcome) -> f64| median(&all(value)).unwrap_or(f64::NAN);
-            let costs = spread(&all(Outcome::cpu_us_each));
-            let (least, greatest) = costs.unwrap_or((f64::NAN, f64::NAN));
+            let costs = Spread::of(&all(Outcome::cpu_us_each)).unwrap_or(Spread::NONE);
             println!(
                 "{:<10} {:<7} {:>8.1} {:>15} {:>11.0} {:>10.0} {:>4.0}% {:>9.0}%",
                 way.name(),
                 contender.name(),
-                middle(Outcome::cpu_us_each),
-                format!("{least:.1}-{greatest:.1}"),
+                costs.median,
+                costs.range(1),
                 middle(Outcome::of_one_core_per_s),
                 middle(Outcome::reached_per_s),
                 100.0 * middle(Outcome::server_busy),
@@ -68,16 +65,14 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice]) {
     }
     println!();
     for way in Way::ALL {
-        let Some((ratio, least, greatest)) = ratio(slices, way) else { continue };
+        let Some(ratio) = ratio(slices, way) else { continue };
         let verdict = match way {
-            Way::Full if ratio >= RATIO_BAR => format!(", within the bar of {RATIO_BAR}"),
+            Way::Full if ratio.median >= RATIO_BAR => format!(", within the bar of {RATIO_BAR}"),
             Way::Full => format!(", BELOW the bar of {RATIO_BAR}"),
             Way::Resumed => String::new(),
         };
         let name = way.name();
-        println!(
-            "{name:<8} relay / bare, one core/s: {ratio:.2} ({least:.2}-{greatest:.2}){verdict}"
-        );
+        println!("{name:<8} relay / bare, one core/s: {ratio}{verdict}");
     }
 }
 
@@ -88,13 +83,10 @@ pub(super) fn print_json(plan: Plan, slices: &[Slice]) {
         for contender in Contender::ALL {
             object.insert(contender.name().to_owned(), series_json(slices, way, contender));
         }
-        let ratio = ratio(slices, way).map(|(median, least, greatest)| {
-            json!({ "median": median, "least": least, "greatest": greatest })
-        });
-        object.insert("relay_to_bare".to_owned(), json!(ratio));
+        object.insert("relay_to_bare".to_owned(), json!(ratio(slices, way)));
         ways.insert(way.name().to_owned(), Value::Object(object));
     }
-    let within = ratio(slices, Way::Full).is_some_and(|(median, ..)| median >= RATIO_BAR);
+    let within = ratio(slices, Way::Full).is_some_and(|ratio| ratio.median >= RATIO_BAR);
     let rounds: Vec<Value> = slices.iter().map(slice_json).collect();
     let object = json!({
         "at_once": plan.at_once,
@@ -110,9 +102,8 @@ pub(super) fn print_json(plan: Plan, slices: &[Slice]) {
 fn series_json(slices: &[Slice], way: Way, contender: Contender) -> Value {
     let all = |value: fn(&Outcome) -> f64| of(slices, way, contender, value);
     let costs = all(Outcome::cpu_us_each);
-    let (least, greatest) = spread(&costs).unzip();
     json!({
-        "cpu_us_each": { "median": median(&costs), "least": least, "greatest": greatest },
+        "cpu_us_each": Spread::of(&costs),
         "one_core_per_s": median(&all(Outcome::of_one_core_per_s)),
         "reached_per_s": median(&all(Outcome::reached_per_s)),
         "server_busy": median(&all(Outcome::server_busy)),
@@ -154,9 +145,9 @@ mod tests {
         let slices =
             [(bare, 100), (relay, 90), (relay, 150), (bare, 300), (bare, 200), (relay, 160)];
         let slices = slices.map(|(contender, handshakes)| slice(contender, handshakes));
-        let (middle, least, greatest) = ratio(&slices, Way::Full).unwrap();
+        let Spread { median, least, greatest } = ratio(&slices, Way::Full).unwrap();
         let close = |found: f64, expect: f64| assert!((found - expect).abs() < 1e-9, "{found}");
-        close(middle, 0.8);
+        close(median, 0.8);
         close(least, 0.5);
         close(greatest, 0.9);
         assert_eq!(ratio(&slices, Way::Resumed), None);

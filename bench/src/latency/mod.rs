@@ -1,5 +1,6 @@
 //! Latency in an open loop: messages at a rate that the servers can sustain, timed from when each was due.
 
+mod command;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -15,21 +16,23 @@ use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
 use crate::plot::{Line, percentiles};
 use crate::report::{Directory, name_of};
 
+pub(crate) use command::{LatencyArgs, run};
+
 /// What is measured, and how long.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) rounds: usize,
-    pub(crate) timing: Timing,
-    pub(crate) shape: Shape,
+struct Plan {
+    rounds: usize,
+    timing: Timing,
+    shape: Shape,
     /// Messages a second; where absent, `share` of what the slower of floor and relay takes in a closed loop.
-    pub(crate) rate: Option<u64>,
+    rate: Option<u64>,
     /// Of its own saturation, whatever the rate is, anybody else gets no more than this share.
-    pub(crate) share: f64,
-    pub(crate) lineup: Lineup,
+    share: f64,
+    lineup: Lineup,
     /// Servers under SCHED_FIFO, where nothing else on the machine takes their processor.
-    pub(crate) fifo: bool,
+    fifo: bool,
     /// Where the distributions and the plot go.
-    pub(crate) directory: Option<PathBuf>,
+    directory: Option<PathBuf>,
 }
 
 /// One server, all rounds at its rate.
@@ -42,7 +45,7 @@ struct Series {
 }
 
 /// Measures, prints and writes.
-pub(crate) fn measure(
+fn measure(
     plan: &Plan,
     relay_binary: Option<&Path>,
     as_json: bool,

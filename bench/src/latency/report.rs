@@ -6,7 +6,7 @@ use super::{Plan, Series};
 use crate::contender::{Group, Kind};
 use crate::load::Outcome;
 use crate::report::name_of;
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 /// Quantiles that are reported, and the bar for the relay in floors where there is one.
 const QUANTILES: [(f64, &str, Option<f64>); 5] = [
@@ -22,19 +22,18 @@ fn us(outcome: &Outcome, quantile: f64) -> f64 {
 }
 
 impl Series {
+    fn rounds_us(&self, quantile: f64) -> Vec<f64> {
+        self.outcomes.iter().map(|outcome| us(outcome, quantile)).collect()
+    }
+
     /// Of the rounds.
     fn median_us(&self, quantile: f64) -> f64 {
-        let rounds: Vec<f64> = self.outcomes.iter().map(|outcome| us(outcome, quantile)).collect();
-        median(&rounds).unwrap_or(f64::NAN)
+        median(&self.rounds_us(quantile)).unwrap_or(f64::NAN)
     }
 
     /// Of the same rounds of another.
-    fn ratio(&self, other: &Self, quantile: f64) -> Option<(f64, f64, f64)> {
-        let pairs = self.outcomes.iter().zip(&other.outcomes);
-        let each: Vec<f64> =
-            pairs.map(|(one, other)| us(one, quantile) / us(other, quantile)).collect();
-        let (least, greatest) = spread(&each)?;
-        Some((self.median_us(quantile) / other.median_us(quantile), least, greatest))
+    fn ratio(&self, other: &Self, quantile: f64) -> Option<Spread> {
+        Spread::of_medians(&self.rounds_us(quantile), &other.rounds_us(quantile))
     }
 
     fn busy(&self) -> f64 {
@@ -73,9 +72,9 @@ pub(super) fn print_table(plan: &Plan, table: &[Series]) {
     let Some(relay) = find(table, Kind::Relay) else { return };
     for (quantile, name, bar) in QUANTILES {
         let floor = find(table, Kind::Floor).and_then(|floor| relay.ratio(floor, quantile));
-        let (Some(bar), Some((ratio, least, greatest))) = (bar, floor) else { continue };
-        let verdict = if ratio <= bar { "within" } else { "ABOVE" };
-        println!("{name:<6} relay / floor {ratio:.2} ({least:.2}-{greatest:.2}) {verdict} {bar}");
+        let (Some(bar), Some(ratio)) = (bar, floor) else { continue };
+        let verdict = if ratio.median <= bar { "within" } else { "ABOVE" };
+        println!("{name:<6} relay / floor {ratio} {verdict} {bar}");
         for peer in table.iter().filter(|series| series.kind.group() == Group::Peer) {
             let verdict = if relay.median_us(quantile) < peer.median_us(quantile) {
                 "below"
@@ -101,9 +100,7 @@ pub(super) fn print_json(plan: &Plan, table: &[Series]) {
         .map(|series| {
             let to_floor = |quantile| {
                 let ratio = floor.and_then(|floor| series.ratio(floor, quantile));
-                ratio.map_or(Value::Null, |(median, least, greatest)| {
-                    json!({ "median": median, "least": least, "greatest": greatest })
-                })
+                json!(ratio)
             };
             let value = json!({
                 "messages_per_s": series.per_s,

@@ -1,6 +1,7 @@
 //! The load generator: pairs of devices that keep messages in flight, and what came of them.
 
 mod cells;
+pub(crate) mod command;
 mod device;
 pub(crate) mod dialect;
 mod fleet;

@@ -1,6 +1,7 @@
 //! Small messages to a peer and back, against a bare TCP echo between the same two processes, and beside a stream
 //! that takes all it can get.
 
+mod command;
 mod report;
 
 use std::path::Path;
@@ -11,19 +12,21 @@ use serde_json::{Value, json};
 use crate::ends::{Durability, Ends};
 use crate::interrupt::Interrupt;
 
+pub(crate) use command::{RoundTripArgs, run};
+
 /// What to do.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+struct Plan {
     /// Round trips of one measurement.
-    pub(crate) messages: u64,
-    pub(crate) bytes: usize,
+    messages: u64,
+    bytes: usize,
     /// Times that each is measured.
-    pub(crate) rounds: usize,
+    rounds: usize,
     /// Also beside a stream from the same device to the same peer.
-    pub(crate) with_transfer: bool,
-    pub(crate) durability: Durability,
+    with_transfer: bool,
+    durability: Durability,
     /// Processors of everything.
-    pub(crate) cpus: Vec<usize>,
+    cpus: Vec<usize>,
 }
 
 /// What is measured.
@@ -48,7 +51,7 @@ struct Slice {
 }
 
 /// Measures and prints.
-pub(crate) fn measure(
+fn measure(
     plan: &Plan,
     relay_binary: Option<&Path>,
     as_json: bool,

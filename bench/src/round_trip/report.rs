@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Kind, Plan, Slice};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 /// The bar: how much a stream to the same peer may add to the slowest hundredth of small messages.
 const BESIDE_BAR: f64 = 2.0;
@@ -17,12 +17,9 @@ fn of(slices: &[Slice], kind: Kind, value: fn(&Slice) -> u64) -> Vec<f64> {
     slices.iter().filter(|it| it.kind == kind).map(|it| value(it) as f64 / 1e3).collect()
 }
 
-/// One kind in another, round by round: the median, the least and the greatest.
-fn ratio(slices: &[Slice], kind: Kind, to: Kind, value: fn(&Slice) -> u64) -> Option<[f64; 3]> {
-    let pairs = of(slices, kind, value).into_iter().zip(of(slices, to, value));
-    let each: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
-    let (least, greatest) = spread(&each)?;
-    Some([median(&each)?, least, greatest])
+/// One kind in another, round by round.
+fn ratio(slices: &[Slice], kind: Kind, to: Kind, value: fn(&Slice) -> u64) -> Option<Spread> {
+    Spread::of_ratios(&of(slices, kind, value), &of(slices, to, value))
 }
 
 fn stream_mib_per_s(slices: &[Slice]) -> Option<f64> {
@@ -47,9 +44,8 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
         let columns: Vec<_> = QUANTILES
             .iter()
             .filter_map(|(_, value)| {
-                let each = of(slices, kind, *value);
-                let (least, greatest) = spread(&each)?;
-                Some(format!("{:>8.1} ({least:.1}-{greatest:.1})", median(&each)?))
+                let all = Spread::of(&of(slices, kind, *value))?;
+                Some(format!("{all:.1}"))
             })
             .collect();
         if let [p50, p99, p999] = &columns[..] {
@@ -58,17 +54,13 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
     }
     println!();
     for (name, value) in &QUANTILES[..2] {
-        if let Some([middle, least, greatest]) = ratio(slices, Kind::Alone, Kind::Tcp, *value) {
-            println!("{name}, messages / TCP echo: {middle:.2} ({least:.2}-{greatest:.2})");
+        if let Some(ratio) = ratio(slices, Kind::Alone, Kind::Tcp, *value) {
+            println!("{name}, messages / TCP echo: {ratio}");
         }
     }
-    if let Some([middle, least, greatest]) =
-        ratio(slices, Kind::Beside, Kind::Alone, |it| it.p99_ns)
-    {
-        let verdict = if middle <= BESIDE_BAR { "meets" } else { "MISSES" };
-        println!(
-            "p99, beside a stream / alone: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {BESIDE_BAR}"
-        );
+    if let Some(ratio) = ratio(slices, Kind::Beside, Kind::Alone, |it| it.p99_ns) {
+        let verdict = if ratio.median <= BESIDE_BAR { "meets" } else { "MISSES" };
+        println!("p99, beside a stream / alone: {ratio}, {verdict} the bar of {BESIDE_BAR}");
     }
     if let Some(rate) = stream_mib_per_s(slices) {
         println!("the stream beside them: {rate:.0} MiB/s");
@@ -76,7 +68,6 @@ pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
 }
 
 pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
-    let spread_of = |[median, least, greatest]: [f64; 3]| json!({ "median": median, "least": least, "greatest": greatest });
     let kinds: serde_json::Map<String, Value> =
         [(Kind::Tcp, "tcp_echo"), (Kind::Alone, "alone"), (Kind::Beside, "beside_stream")]
             .into_iter()
@@ -85,10 +76,8 @@ pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
                 let quantiles: serde_json::Map<String, Value> = QUANTILES
                     .iter()
                     .filter_map(|(quantile, value)| {
-                        let each = of(slices, kind, *value);
-                        let (least, greatest) = spread(&each)?;
-                        let row = spread_of([median(&each)?, least, greatest]);
-                        Some((format!("{}_us", quantile.replace('.', "")), row))
+                        let all = Spread::of(&of(slices, kind, *value))?;
+                        Some((format!("{}_us", quantile.replace('.', "")), json!(all)))
                     })
                     .collect();
                 (name.to_owned(), Value::Object(quantiles))
@@ -102,9 +91,9 @@ pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
         "rounds": plan.rounds,
         "cpus": plan.cpus,
         "round_trips": kinds,
-        "p50_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, |it| it.p50_ns).map(spread_of),
-        "p99_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, p99).map(spread_of),
-        "p99_beside_to_alone": ratio(slices, Kind::Beside, Kind::Alone, p99).map(spread_of),
+        "p50_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, |it| it.p50_ns),
+        "p99_to_tcp": ratio(slices, Kind::Alone, Kind::Tcp, p99),
+        "p99_beside_to_alone": ratio(slices, Kind::Beside, Kind::Alone, p99),
         "p99_beside_bar": BESIDE_BAR,
         "stream_mib_per_s": stream_mib_per_s(slices),
     });

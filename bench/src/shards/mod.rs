@@ -14,11 +14,11 @@ use clap::Args;
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_wire::cell::Class;
 
-use crate::PlaceArgs;
 use crate::admin::{Admin, Totals};
+use crate::arguments::{PlaceArgs, SliceArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::{QUEUE_MAX, ROUNDS_MAX, SHARD_PAIRS_MAX};
+use crate::limits::{QUEUE_MAX, SHARD_PAIRS_MAX};
 use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Timing};
 use crate::relay_child::{Home, Setup, connections_of};
 use crate::report::name_of;
@@ -33,21 +33,14 @@ const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct ShardsArgs {
-    /// Rounds: how often every arrangement is measured at every point.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=ROUNDS_MAX))]
-    rounds: u16,
-    /// Seconds of each that are counted.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Seconds of each before anything is counted.
-    #[arg(long, default_value_t = 0.5)]
-    warm_up: f64,
+    #[command(flatten)]
+    slices: SliceArgs,
     /// Pairs of devices.
     #[arg(long, default_value_t = 256)]
     pairs: usize,
-    /// Cells that may wait between two shards in each direction; the relay's default if not given.
+    /// Bytes of cells that may wait between two shards in each direction; the relay's default if not given.
     #[arg(long)]
-    mesh_cells: Option<usize>,
+    mesh_bytes: Option<usize>,
     /// Processor of the generator; any of --cpus if not given.
     #[arg(long)]
     load_cpu: Option<usize>,
@@ -82,10 +75,7 @@ struct Relay {
 pub(crate) fn run(arguments: &ShardsArgs) -> Result<()> {
     let pairs = arguments.pairs;
     ensure!((1..=SHARD_PAIRS_MAX).contains(&pairs), "choose 1 to {SHARD_PAIRS_MAX} pairs");
-    let timing = Timing {
-        warm_up: crate::seconds(arguments.warm_up)?,
-        measured: crate::seconds(arguments.seconds)?,
-    };
+    let timing = arguments.slices.timing()?;
     let interrupt = Interrupt::watch()?;
     if let Some(cpu) = arguments.load_cpu {
         pin_current_thread(cpu)?;
@@ -125,7 +115,7 @@ fn measure(
         .flat_map(|point| Arrangement::ALL.map(|arrangement| (arrangement, shape(point))))
         .map(|(arrangement, shape)| Series { arrangement, shape, rounds: Vec::new() })
         .collect();
-    for round in 1..=usize::from(arguments.rounds) {
+    for round in 1..=arguments.slices.rounds() {
         for (at, point) in table.chunks_mut(Arrangement::ALL.len()).enumerate() {
             // Everyone is first at some point, and at each point in some round.
             for turn in 0..point.len() {
@@ -155,11 +145,11 @@ impl Relay {
         fleet: &Fleet,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let ShardsArgs { place, mesh_cells, .. } = arguments;
+        let ShardsArgs { place, mesh_bytes, .. } = arguments;
         let home = Home::with(Setup {
             connections: connections_of(devices),
             shards,
-            mesh_cells: *mesh_cells,
+            mesh_bytes: *mesh_bytes,
         })?;
         let server = Server::relay(&place.cpus, place.relay_binary.as_deref(), home, interrupt)?;
         let admin = server.admin_socket().context("a relay without an admin socket")?;

@@ -6,7 +6,7 @@ use super::arrangement::Arrangement;
 use super::{Round, Series};
 use crate::load::Outcome;
 use crate::report::{name_of, outcome_json};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 impl Round {
     /// Which part of the cells crossed.
@@ -45,11 +45,8 @@ impl<'a> Point<'a> {
     }
 
     /// The cost of one arrangement in that of another: of the medians, and the least and the greatest of a round.
-    fn ratio(&self, one: Arrangement, other: Arrangement) -> Option<(f64, f64, f64)> {
-        let (one, other) = (self.of(one)?, self.of(other)?);
-        let each: Vec<f64> = one.costs().iter().zip(other.costs()).map(|(a, b)| a / b).collect();
-        let (least, greatest) = spread(&each)?;
-        Some((one.cost() / other.cost(), least, greatest))
+    fn ratio(&self, one: Arrangement, other: Arrangement) -> Option<Spread> {
+        Spread::of_medians(&self.of(one)?.costs(), &self.of(other)?.costs())
     }
 
     /// What crossing adds to a cell, microseconds.
@@ -95,13 +92,13 @@ pub(super) fn print_table(table: &[Series]) {
         "refused"
     );
     for series in table {
-        let (least, greatest) = spread(&series.costs()).unwrap_or((f64::NAN, f64::NAN));
+        let costs = Spread::of(&series.costs()).unwrap_or(Spread::NONE);
         println!(
             "{:<22} {:<11} {:>7.3} {:>16} {:>9.1} {:>5.0}% {:>5.0}% {:>7.1}% {:>9} {:>9}",
             name_of(series.shape),
             series.arrangement.name(),
-            series.cost(),
-            format!("{least:.3}-{greatest:.3}"),
+            costs.median,
+            costs.range(3),
             series.median_of(|it| it.outcome.cells_per_s()) / 1_000.0,
             100.0 * series.median_of(|it| server_busy(&it.outcome)),
             100.0 * series.median_of(|it| load_busy(&it.outcome)),
@@ -115,16 +112,14 @@ pub(super) fn print_table(table: &[Series]) {
         "{:<22} {:>20} {:>20} {:>14} {:>22}",
         "", "cross / same", "same / one shard", "crossing adds", "random, and expected"
     );
-    let text = |ratio: Option<(f64, f64, f64)>| {
-        ratio.map(|(median, least, greatest)| format!("{median:.2} ({least:.2}-{greatest:.2})"))
-    };
+    let text = |ratio: Option<Spread>| ratio.map(|it| it.to_string()).unwrap_or_default();
     for point in points(table) {
         let Some(random) = point.of(Arrangement::Random) else { continue };
         println!(
             "{:<22} {:>20} {:>20} {:>11.3} us {:>22}",
             name_of(random.shape),
-            text(point.ratio(Arrangement::Cross, Arrangement::Same)).unwrap_or_default(),
-            text(point.ratio(Arrangement::Same, Arrangement::OneShard)).unwrap_or_default(),
+            text(point.ratio(Arrangement::Cross, Arrangement::Same)),
+            text(point.ratio(Arrangement::Same, Arrangement::OneShard)),
             point.crossing_us().unwrap_or(f64::NAN),
             format!(
                 "{:.3} us, {:.3} us",
@@ -146,11 +141,7 @@ fn point_json(point: &Point<'_>) -> Value {
         let all = point.series.iter().map(|it| (it.arrangement.key().to_owned(), value(it)));
         Value::Object(all.collect::<Map<_, _>>())
     };
-    let ratio = |one, other| {
-        point.ratio(one, other).map(
-            |(median, least, greatest)| json!({ "median": median, "least": least, "greatest": greatest }),
-        )
-    };
+    let ratio = |one, other| point.ratio(one, other);
     json!({
         "pairs": shape.map(|it| it.pairs),
         "bytes": shape.map(|it| it.class.cell_len()),

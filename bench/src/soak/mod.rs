@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_wire::limits::KEEP_ALIVE_MS;
 
-use crate::MachineArgs;
+use crate::arguments::{MachineArgs, seconds};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::{
@@ -134,7 +134,7 @@ impl SoakArgs {
             self.minutes > 0.0 && self.minutes <= SOAK_MINUTES_MAX,
             "choose more than 0 and at most {SOAK_MINUTES_MAX} minutes"
         );
-        let every = crate::seconds(self.every)?;
+        let every = seconds(self.every)?;
         let samples = (60.0 * self.minutes / every.as_secs_f64()).round();
         ensure!(
             samples >= verdict::SAMPLES_MIN as f64 && samples <= SAMPLES_MAX as f64,
@@ -151,7 +151,7 @@ impl SoakArgs {
             shape,
             rate: self.rate,
             churn: self.churn,
-            warm_up: crate::seconds(self.warm_up)?,
+            warm_up: seconds(self.warm_up)?,
             every,
             samples: samples as usize,
             fifo: self.fifo,

@@ -3,11 +3,12 @@
 //! Pairs are measured in short slices, alternately while the recipient reads and while it is stopped.
 //! Senders to it keep one pace throughout, so that the generator has the same to do in both states.
 
+mod command;
 mod reader;
 mod report;
 mod senders;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -22,6 +23,8 @@ use crate::load::{self, Connector, Device, Drive, Fleet, Identity, Outcome, Shap
 use crate::relay_child::Home;
 use crate::server::Server;
 
+pub(crate) use command::{StoppedReaderArgs, run};
+
 use reader::Reader;
 pub(crate) use reader::serve;
 use senders::{Counts, Senders};
@@ -31,19 +34,19 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
+struct Plan {
     /// Times that either state is measured.
-    pub(crate) rounds: usize,
-    pub(crate) timing: Timing,
+    rounds: usize,
+    timing: Timing,
     /// The other pairs.
-    pub(crate) shape: Shape,
-    pub(crate) senders: usize,
+    shape: Shape,
+    senders: usize,
     /// Cells a second of each sender.
-    pub(crate) pace: u32,
+    pace: u32,
     /// Processor of the relay.
-    pub(crate) server_cpu: usize,
+    server_cpu: usize,
     /// Processor of the generator and of the reader.
-    pub(crate) load_cpu: usize,
+    load_cpu: usize,
 }
 
 /// What the reader does.
@@ -85,13 +88,14 @@ struct Bench<'a> {
     senders: Senders,
     reader: Reader,
     server: Server,
-    admin: Admin,
+    /// The relay's admin socket, which it closes to whoever is silent: opened for each question.
+    admin: PathBuf,
     connector: Connector,
     fleet: Fleet,
 }
 
 /// Measures and prints.
-pub(crate) fn measure(
+fn measure(
     plan: Plan,
     relay_binary: Option<&Path>,
     as_json: bool,
@@ -146,7 +150,7 @@ impl<'a> Bench<'a> {
             .collect::<Result<_>>()?;
         let to: DeviceId = reader.device.parse().context("the reader is no device")?;
         let senders = Senders::start(devices, to, plan.shape.class, plan.pace)?;
-        Ok(Self { plan, interrupt, server, admin, connector, fleet, reader, senders })
+        Ok(Self { plan, interrupt, server, admin: socket, connector, fleet, reader, senders })
     }
 
     /// Measures the other pairs once, on new connections.
@@ -210,7 +214,7 @@ impl<'a> Bench<'a> {
 
     /// One of the relay's numbers.
     fn total(&mut self, name: &str) -> Result<u64> {
-        self.admin.totals()?.of(name)
+        Admin::open(&self.admin)?.totals()?.of(name)
     }
 
     fn until(

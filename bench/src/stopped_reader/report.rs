@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Plan, Slice, State, Total};
 use crate::load::Outcome;
 use crate::report::{name_of, outcome_json};
-use crate::statistics::{median, spread};
+use crate::statistics::{Spread, median};
 
 /// The bar: how far the throughput of the other pairs may change.
 const CHANGE_BAR: f64 = 0.10;
@@ -28,12 +28,10 @@ fn cost(slice: &Slice) -> f64 {
 
 /// Stopped against reading, round by round, as other work on the machine comes and goes over minutes: the
 /// median, the least and the greatest.
-fn ratio(slices: &[Slice], value: fn(&Slice) -> f64) -> Option<(f64, f64, f64)> {
+fn ratio(slices: &[Slice], value: fn(&Slice) -> f64) -> Option<Spread> {
     let reading = of(slices, State::Reading, value);
     let stopped = of(slices, State::Stopped, value);
-    let each: Vec<f64> = stopped.iter().zip(&reading).map(|(s, r)| s / r).collect();
-    let (least, greatest) = spread(&each)?;
-    Some((median(&each)?, least, greatest))
+    Spread::of_ratios(&stopped, &reading)
 }
 
 fn queue_bytes_most(slices: &[Slice]) -> u64 {
@@ -68,18 +66,18 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
     );
     for state in [State::Reading, State::Stopped] {
         let rates = of(slices, state, throughput);
-        let (least, greatest) = spread(&rates).unwrap_or((f64::NAN, f64::NAN));
+        let rates = Spread::of(&rates).unwrap_or(Spread::NONE);
         let middle =
             |value: fn(&Slice) -> f64| median(&of(slices, state, value)).unwrap_or(f64::NAN);
         let sum = |value: fn(&Slice) -> f64| of(slices, state, value).iter().sum::<f64>();
         let most = |value: fn(&Slice) -> f64| {
-            spread(&of(slices, state, value)).map_or(f64::NAN, |(_, most)| most / 1_024.0)
+            Spread::of(&of(slices, state, value)).map_or(f64::NAN, |it| it.greatest / 1_024.0)
         };
         println!(
             "{:<10} {:>10.0} {:>19} {:>9.3} {:>4.0}% {:>9.0} {:>9.0} {:>11.0} {:>9.0}",
             state.name(),
-            median(&rates).unwrap_or(f64::NAN),
-            format!("{least:.0}-{greatest:.0}"),
+            rates.median,
+            rates.range(0),
             middle(cost),
             100.0 * middle(|it| server_busy(&it.outcome)),
             sum(|it| it.counts.sent as f64),
@@ -89,12 +87,10 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
         );
     }
     println!();
-    if let Some((ratio, least, greatest)) = ratio(slices, throughput) {
-        let verdict = if is_within(ratio) { "within" } else { "NOT WITHIN" };
+    if let Some(ratio) = ratio(slices, throughput) {
+        let verdict = if is_within(ratio.median) { "within" } else { "NOT WITHIN" };
         let bar = 100.0 * CHANGE_BAR;
-        println!(
-            "throughput, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3}), {verdict} {bar:.0} %"
-        );
+        println!("throughput, stopped / reading: {ratio:.3}, {verdict} {bar:.0} %");
     }
     let used = slices.iter().map(|slice| server_busy(&slice.outcome));
     let idle = used.filter(|&busy| busy < BUSY_MIN).count();
@@ -105,8 +101,8 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
         );
         println!("it was not what limited the throughput there; quiet the machine");
     }
-    if let Some((ratio, least, greatest)) = ratio(slices, cost) {
-        println!("cost of a cell, stopped / reading: {ratio:.3} ({least:.3}-{greatest:.3})");
+    if let Some(ratio) = ratio(slices, cost) {
+        println!("cost of a cell, stopped / reading: {ratio:.3}");
     }
     let Total { queue_bytes_max, pool_bytes_high, counts, received } = *total;
     let most = queue_bytes_most(slices);
@@ -145,20 +141,15 @@ pub(super) fn print_json(plan: Plan, slices: &[Slice], total: &Total) {
         .into_iter()
         .map(|state| {
             let rates = of(slices, state, throughput);
-            let (least, greatest) = spread(&rates).unzip();
             let object = json!({
-                "cells_per_s": { "median": median(&rates), "least": least, "greatest": greatest },
+                "cells_per_s": Spread::of(&rates),
                 "cpu_us_per_cell": median(&of(slices, state, cost)),
             });
             (state.name().to_owned(), object)
         })
         .collect();
-    let against = |value| {
-        ratio(slices, value).map(|(median, least, greatest)| {
-            json!({ "median": median, "least": least, "greatest": greatest })
-        })
-    };
-    let within = ratio(slices, throughput).is_some_and(|(median, _, _)| is_within(median));
+    let against = |value| ratio(slices, value);
+    let within = ratio(slices, throughput).is_some_and(|it| is_within(it.median));
     let object = json!({
         "senders": plan.senders,
         "cells_per_s_of_a_sender": plan.pace,
@@ -184,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_change_in_either_direction_counts() {
-        let check = |ratio, expect| assert_eq!(is_within(ratio), expect, "{ratio}");
+        let check = |ratio, expect| assert_eq!(is_within(ratio.median), expect, "{ratio}");
         check(1.0, true);
         check(0.91, true);
         check(1.09, true);

@@ -1,5 +1,6 @@
 //! One large file from device to device, against `openssl s_client` and `s_server` piping the same file.
 
+mod command;
 mod openssl;
 mod report;
 
@@ -19,6 +20,8 @@ use crate::ends::{Durability, Each, Ends};
 use crate::interrupt::Interrupt;
 use crate::limits::PIECE_BYTES;
 
+pub(crate) use command::{TransferArgs, run};
+
 use openssl::Openssl;
 
 /// Streams yield to messages for a second behind the last, and a message has opened the session.
@@ -26,16 +29,16 @@ const AFTER_MESSAGES: Duration = Duration::from_secs(2);
 
 /// What to do.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) bytes: u64,
+struct Plan {
+    bytes: u64,
     /// Times that either is measured.
-    pub(crate) rounds: usize,
+    rounds: usize,
     /// Processors of everything.
-    pub(crate) cpus: Vec<usize>,
+    cpus: Vec<usize>,
     /// Where the file lies and where it arrives; a temporary directory where absent.
-    pub(crate) directory: Option<PathBuf>,
+    directory: Option<PathBuf>,
     /// Without OpenSSL: for a look at ourselves alone.
-    pub(crate) alone: bool,
+    alone: bool,
 }
 
 /// How the endpoint is used.
@@ -77,7 +80,7 @@ struct Files {
 }
 
 /// Measures and prints.
-pub(crate) fn measure(
+fn measure(
     plan: &Plan,
     relay_binary: Option<&Path>,
     as_json: bool,

@@ -1,10 +1,10 @@
 //! What the transfers come to.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Outcome, Piped, Plan, Transfer, Way};
 use crate::ends::Each;
-use crate::statistics::{median, spread};
+use crate::statistics::Spread;
 
 /// The bar: the throughput of the whole path in that of OpenSSL's one hop.
 const RATIO_BAR: f64 = 0.5;
@@ -22,9 +22,8 @@ fn s_per_gib(bytes: u64, cpu_ns: u64) -> f64 {
 }
 
 /// A middle with its spread; not a number of nothing.
-fn row(values: &[f64]) -> [f64; 3] {
-    let (least, greatest) = spread(values).unwrap_or((f64::NAN, f64::NAN));
-    [median(values).unwrap_or(f64::NAN), least, greatest]
+fn row(values: &[f64]) -> Spread {
+    Spread::of(values).unwrap_or(Spread::NONE)
 }
 
 fn of(outcome: &Outcome, way: Way) -> impl Iterator<Item = &Transfer> {
@@ -40,7 +39,7 @@ fn ratios(outcome: &Outcome, way: Way) -> Vec<f64> {
 fn median_cpu(plan: &Plan, outcome: &Outcome, way: Way) -> Each<f64> {
     let middle = |which: fn(&Transfer) -> u64| {
         let each: Vec<_> = of(outcome, way).map(|it| s_per_gib(plan.bytes, which(it))).collect();
-        row(&each)[0]
+        row(&each).median
     };
     Each {
         sender: middle(|it| it.cpu_ns.sender),
@@ -51,10 +50,10 @@ fn median_cpu(plan: &Plan, outcome: &Outcome, way: Way) -> Each<f64> {
 
 fn median_piped(plan: &Plan, outcome: &Outcome, which: fn(&Piped) -> u64) -> f64 {
     let each: Vec<_> = outcome.piped.iter().map(|it| s_per_gib(plan.bytes, which(it))).collect();
-    row(&each)[0]
+    row(&each).median
 }
 
-fn rates(plan: &Plan, elapsed_ns: impl Iterator<Item = u64>) -> [f64; 3] {
+fn rates(plan: &Plan, elapsed_ns: impl Iterator<Item = u64>) -> Spread {
     row(&elapsed_ns.map(|ns| mib_per_s(plan.bytes, ns)).collect::<Vec<_>>())
 }
 
@@ -71,9 +70,9 @@ pub(super) fn print_table(plan: &Plan, outcome: &Outcome) {
         "{:<10} {:>7} {:>15}   {:<26} peak resident MiB",
         "", "MiB/s", "least-greatest", "processor s/GiB"
     );
-    let line = |name: &str, [middle, least, greatest]: [f64; 3], cpu: String, peak: String| {
-        let spread = format!("{least:.0}-{greatest:.0}");
-        println!("{name:<10} {middle:>7.0} {spread:>15}   {cpu:<26} {peak}");
+    let line = |name: &str, rates: Spread, cpu: String, peak: String| {
+        let (middle, range) = (rates.median, rates.range(0));
+        println!("{name:<10} {middle:>7.0} {range:>15}   {cpu:<26} {peak}");
     };
     if !outcome.piped.is_empty() {
         let client = median_piped(plan, outcome, |it| it.client_cpu_ns);
@@ -109,18 +108,14 @@ pub(super) fn print_table(plan: &Plan, outcome: &Outcome) {
     println!("processor time and memory: client + server; sender + relay + receiver");
     if !outcome.piped.is_empty() {
         for way in [Way::File, Way::Stream] {
-            let [middle, least, greatest] = row(&ratios(outcome, way));
-            let verdict = if middle >= RATIO_BAR { "meets" } else { "MISSES" };
-            println!(
-                "{} / openssl: {middle:.2} ({least:.2}-{greatest:.2}), {verdict} the bar of {RATIO_BAR}",
-                way.name()
-            );
+            let ratio = row(&ratios(outcome, way));
+            let verdict = if ratio.median >= RATIO_BAR { "meets" } else { "MISSES" };
+            println!("{} / openssl: {ratio}, {verdict} the bar of {RATIO_BAR}", way.name());
         }
     }
 }
 
 pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
-    let spread = |[median, least, greatest]: [f64; 3]| json!({ "median": median, "least": least, "greatest": greatest });
     let each =
         |it: Each<f64>| json!({ "sender": it.sender, "relay": it.relay, "receiver": it.receiver });
     let peak = outcome
@@ -129,7 +124,7 @@ pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
     let openssl = (!outcome.piped.is_empty()).then(|| {
         let most = |which: fn(&Piped) -> u64| outcome.piped.iter().map(which).max();
         json!({
-            "mib_per_s": spread(rates(plan, outcome.piped.iter().map(|it| it.elapsed_ns))),
+            "mib_per_s": rates(plan, outcome.piped.iter().map(|it| it.elapsed_ns)),
             "cpu_s_per_gib": {
                 "client": median_piped(plan, outcome, |it| it.client_cpu_ns),
                 "server": median_piped(plan, outcome, |it| it.server_cpu_ns),
@@ -141,10 +136,9 @@ pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
         })
     });
     let of_way = |way: Way| {
-        let ratio: Value =
-            if outcome.piped.is_empty() { Value::Null } else { spread(row(&ratios(outcome, way))) };
+        let ratio = Spread::of(&ratios(outcome, way));
         json!({
-            "mib_per_s": spread(rates(plan, of(outcome, way).map(|it| it.elapsed_ns))),
+            "mib_per_s": rates(plan, of(outcome, way).map(|it| it.elapsed_ns)),
             "cpu_s_per_gib": each(median_cpu(plan, outcome, way)),
             "ratio_to_openssl": ratio,
         })
