@@ -194,3 +194,26 @@ fn a_peer_that_is_no_internet_address_is_refused() {
     let error = sockets::peer_addr(ours.as_fd()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
+
+#[test]
+fn a_tail_that_more_may_follow_waits_for_it_or_for_a_push() {
+    let (socket, mut peer) = connection();
+    let socket = socket.as_fd();
+    peer.set_nonblocking(true).unwrap();
+    let mut arrived = |bytes: &[u8]| {
+        let mut buffer = [0; 16];
+        // On loopback what is sent has arrived when the call returns.
+        match peer.read(&mut buffer) {
+            Ok(count) => assert_eq!(&buffer[..count], bytes),
+            Err(error) => assert_eq!((error.kind(), bytes), (ErrorKind::WouldBlock, &b""[..])),
+        }
+    };
+    assert_eq!(sockets::send_more(socket, b"one").unwrap(), 3);
+    arrived(b"");
+    assert_eq!(sockets::send(socket, b", two").unwrap(), 5);
+    arrived(b"one, two");
+    assert_eq!(sockets::send_more(socket, b"three").unwrap(), 5);
+    arrived(b"");
+    sockets::push(socket).unwrap();
+    arrived(b"three");
+}
