@@ -13,8 +13,8 @@ use hushwire_relay::measuring::{Neighbour, neighbours};
 use hushwire_wire::cell::Class;
 use hushwire_wire::id::{AccountId, DeviceId, RelayId};
 
-/// Cells that may be on their way.
-const CELLS_MAX: usize = 1_024;
+/// Bytes of cells that may be on their way.
+const BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Cells that a shard posts before the other one has its turn.
 const TURN: u64 = 32;
 const CLASSES: [Class; 3] = [Class::C0, Class::C4, Class::C7];
@@ -32,7 +32,7 @@ fn one_thread(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mesh/one thread");
     for class in CLASSES {
         let cell = vec![7; class.cell_len()];
-        let [mut here, mut there] = neighbours(CELLS_MAX).expect("descriptors");
+        let [mut here, mut there] = neighbours(BYTES_MAX).expect("descriptors");
         group.throughput(Throughput::Bytes(TURN * class.cell_len() as u64));
         group.bench_function(BenchmarkId::new("32 hops", class.cell_len()), |b| {
             b.iter(|| {
@@ -53,7 +53,7 @@ fn two_threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mesh/two threads");
     for class in CLASSES {
         let cell = vec![7; class.cell_len()];
-        let [mut here, mut there] = neighbours(CELLS_MAX).expect("descriptors");
+        let [mut here, mut there] = neighbours(BYTES_MAX).expect("descriptors");
         let done = Arc::new(AtomicBool::new(false));
         let is_done = Arc::clone(&done);
         let taker = thread::spawn(move || {

@@ -262,24 +262,51 @@ fn a_peer_that_answered_and_was_started_anew_is_begun_with_anew() {
     assert_eq!(again, first, "it may only have been lost");
     assert!(matches!(answer(&fixture, &again, last_seen_ns), Err(HandshakeError::Replayed { .. })));
     fixture.says(&hs1);
+    assert_eq!(fixture.answers().pop().expect("HS1"), first, "or be on its way");
+    // When the peer says it again.
+    fixture.pass(Duration::from_millis(1_500));
+    fixture.answers();
+    fixture.says(&hs1);
     let anew = fixture.answers().pop().expect("HS1");
+    // However often, no more come of it.
+    for _ in 0..40 {
+        fixture.says(&hs1);
+        assert!(fixture.answers().iter().all(|content| *content == anew));
+    }
     let (state, hs2) = answer(&fixture, &anew, last_seen_ns).expect("a later HS1");
     fixture.says(&hs2);
     let hs3 = fixture.answers().pop().expect("HS3");
     assert!(state.on_hs3(&hs3).is_ok());
     assert!(fixture.conversation.is_up());
-    // Nobody makes it work without end.
+}
+
+#[test]
+fn a_peer_that_lost_its_session_is_not_renewed_with_inside_of_it() {
     let mut fixture = Fixture::new(true);
-    fixture.pushes(b"are you there?");
-    fixture.pass(Duration::ZERO);
-    let mut seen = Vec::new();
-    for _ in 0..40 {
-        let (_state, hs1) = fixture.hs1(Suite::HybridAes, 5_000);
+    let _lost = fixture.session();
+    fixture.pass(Duration::from_secs(61 * 60));
+    assert!(!fixture.sent().is_empty(), "the renewal goes inside");
+    let (_state, hs1) = fixture.hs1(Suite::HybridAes, fixture.moment.unix_ns);
+    fixture.says(&hs1);
+    let outside = fixture.answers().pop().expect("HS1");
+    let answered = Responder::on_hs1(&fixture.setup(), &fixture.peer, &outside, 0, &mut OsRandom);
+    let (state, hs2) = answered.expect("a good HS1");
+    fixture.says(&hs2);
+    let hs3 = fixture.answers().pop().expect("HS3");
+    assert!(state.on_hs3(&hs3).is_ok());
+    // And if nobody answers, it is over in its time, and the peer's is answered.
+    let mut fixture = Fixture::new(true);
+    let _lost = fixture.session();
+    fixture.pass(Duration::from_secs(61 * 60));
+    fixture.sent();
+    let mut answers = Vec::new();
+    for _ in 0..14 {
+        let (_state, hs1) = fixture.hs1(Suite::HybridAes, fixture.moment.unix_ns);
         fixture.says(&hs1);
-        seen.extend(fixture.answers());
+        answers.extend(fixture.answers());
+        fixture.pass(Duration::from_secs(1));
     }
-    seen.dedup();
-    assert_eq!(seen.len() as u32, 1 + HANDSHAKES_ANSWERED_BURST);
+    assert!(answers.iter().any(|content| content.first() == Some(&2)), "HS2");
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub struct Limits {
     pub output_held_bytes_max: usize,
     /// Incomplete records.
     pub carry_pool_bytes: usize,
-    /// Cells on their way to each other shard.
+    /// Bytes of cells on their way to each other shard.
     pub mesh_bytes_max: usize,
     /// Pairings joined by one account.
     pub pair_joins_per_minute: u32,

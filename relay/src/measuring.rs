@@ -36,13 +36,13 @@ pub struct Neighbour {
     other: usize,
 }
 
-/// Two shards with up to `cells_max` cells on their way in each direction. Neither sleeps, so neither is ever woken.
+/// Two shards with up to `bytes_max` bytes of cells on their way in each direction. Neither sleeps, so neither is ever woken.
 ///
 /// # Errors
 /// If there are no descriptors left for their doorbells.
-pub fn neighbours(cells_max: usize) -> io::Result<[Neighbour; 2]> {
+pub fn neighbours(bytes_max: usize) -> io::Result<[Neighbour; 2]> {
     let doorbells = [Wake::new()?, Wake::new()?].map(|wake| Arc::new(Doorbell::new(wake)));
-    let mut all = Mesh::all(&doorbells, cells_max).into_iter();
+    let mut all = Mesh::all(&doorbells, bytes_max).into_iter();
     let mut next = |other| Neighbour { mesh: all.next().expect("a mesh a doorbell"), other };
     Ok([next(1), next(0)])
 }

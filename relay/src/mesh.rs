@@ -39,7 +39,7 @@ pub(crate) struct CrossingCell {
 /// A cell's places in the queue there and in the queue of buffers back.
 pub(crate) const CELL_PLACES_BYTES: usize = size_of::<CrossingCell>() + size_of::<Vec<u8>>();
 /// Bytes of cells for which a queue has one place: more small cells than this allows are answered busy by number.
-const BYTES_PER_PLACE: usize = 1_024;
+const BYTES_PER_PLACE: usize = 2_048;
 
 /// Cells that may wait from one shard to another where their bytes may be `bytes_max`.
 pub(crate) const fn places(bytes_max: usize) -> usize {

@@ -63,9 +63,9 @@ struct Fill {
 }
 
 impl Fill {
-    /// Whether a receive brings at least `numerator / denominator` times as many cells as one of `other`.
+    /// Whether a receive brings more than `numerator / denominator` times as many cells as one of `other`.
     const fn is_fuller(self, other: Self, numerator: u64, denominator: u64) -> bool {
-        self.cells * other.receives * denominator >= other.cells * self.receives * numerator
+        self.cells * other.receives * denominator > other.cells * self.receives * numerator
     }
 
     const fn is_full(self) -> bool {
@@ -217,6 +217,19 @@ mod tests {
         play(&mut pausing, &mut now, 100_000, false, 1);
         let paused = play(&mut pausing, &mut now, 1_000_000, false, 1);
         assert!(paused <= 1_000, "{paused} of a million turns, a minute's");
+    }
+
+    #[test]
+    fn receives_that_bring_no_cells_are_not_paused_for() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let mut paused = 0;
+        for _ in 0..100_000 {
+            pausing.begin(now);
+            pausing.received(1_500);
+            now = now.after_nanos(60_000);
+            paused += u32::from(pausing.end(now).is_some());
+        }
+        assert!(paused <= 200, "{paused}");
     }
 
     #[test]

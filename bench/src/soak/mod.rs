@@ -14,6 +14,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use hushwire_uring::affinity::pin_current_thread;
 use hushwire_wire::limits::KEEP_ALIVE_MS;
+use rustix::thread::disable_transparent_huge_pages;
 
 use crate::arguments::{MachineArgs, seconds};
 use crate::clock::Clock;
@@ -183,6 +184,8 @@ fn measure(plan: Plan, relay_binary: Option<&Path>, interrupt: &Interrupt) -> Re
     let pairs_that_churn = CHURN_PAIRS_MIN.max(plan.churn as usize);
     let devices = plan.shape.devices() + 2 * pairs_that_churn;
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
+    // Inherited. What the kernel makes of small pages, at a moment of its own, would look like growth: it fills their gaps.
+    disable_transparent_huge_pages(true).context("huge pages cannot be switched off")?;
     let server = Server::relay(&[plan.server_cpu], relay_binary, Home::new(devices)?, interrupt)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     let connector = Connector::new(server.address())?;

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_change_in_either_direction_counts() {
-        let check = |ratio, expect| assert_eq!(is_within(ratio.median), expect, "{ratio}");
+        let check = |ratio, expect| assert_eq!(is_within(ratio), expect, "{ratio}");
         check(1.0, true);
         check(0.91, true);
         check(1.09, true);

@@ -78,8 +78,8 @@ enum Pending {
         state: Box<AwaitHs2>,
         hs1: Vec<u8>,
         carriage: Carriage,
-        /// The peer has begun as well, and was sent this HS1 once more.
-        insisted: bool,
+        /// When the peer, which had begun as well, was first sent this HS1 once more.
+        insisted: Option<Instant>,
         resend_at: Instant,
         end_at: Instant,
     },

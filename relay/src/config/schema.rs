@@ -177,8 +177,8 @@ sections! {
         /// Bytes of incomplete records of a shard.
         carry_pool_bytes: usize = 16 * MIB, in MIB..=64 * GIB;
         /// Bytes of cells that may wait between two shards, in each direction, and at most one cell for each
-        /// 1_024 of them; further ones are answered busy.
-        mesh_bytes_max: usize = 16 * MIB, in MIB..=GIB;
+        /// 2_048 of them; further ones are answered busy.
+        mesh_bytes_max: usize = 16 * MIB, in MIB..=256 * MIB;
         /// Pairings an account may join in a minute.
         pair_joins_per_minute: u32 = limits::PAIR_JOINS_PER_MINUTE, in 1..=1_000;
         /// Operations of one account in a minute.

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// The programs by name, built from the sources beside this test into the directory it was built into.
 static EXAMPLES: LazyLock<HashMap<String, PathBuf>> = LazyLock::new(|| {
     let test = std::env::current_exe().expect("the test's own path");
-    // TARGET/PROFILE/deps/examples-…
+    // TARGET/PROFILE/deps/processes-…
     let profile = test.parent().and_then(Path::parent).expect("a profile's directory");
     let target = profile.parent().expect("a target directory");
     let profile = match profile.file_name().and_then(|name| name.to_str()).expect("a profile") {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
@@ -46,6 +47,10 @@ impl Session {
     /// Starts a program in a session of its own whose controlling terminal is new (`setsid` of util-linux).
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
         let ends = openpty(None, None).expect("a terminal");
+        for end in [&ends.master, &ends.slave] {
+            // Programs that other tests start meanwhile do not hold it open.
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
+        }
         let (person, terminal) = (File::from(ends.master), File::from(ends.slave));
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let child = Command::new("setsid")

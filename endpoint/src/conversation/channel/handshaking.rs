@@ -51,7 +51,7 @@ impl Channel {
             state: Box::new(state),
             hs1,
             carriage,
-            insisted: false,
+            insisted: None,
             resend_at: moment.now + RESEND,
             end_at: moment.now + GIVE_UP,
         };
@@ -100,18 +100,22 @@ impl Channel {
                 self.send(carriage, hs2);
                 return;
             }
-            Pending::Initiator { hs1, carriage, insisted, .. }
+            Pending::Initiator { hs1, carriage: ours, insisted, end_at, .. }
                 if ours_goes_on(&self.ours, &self.peer) =>
             {
-                let carriage = *carriage;
-                if *insisted && may_work {
-                    // One who answered ours and was then started anew takes it for a replay, for as long as we insist.
+                let (ours, end_at) = (*ours, *end_at);
+                // One who answered ours and was then started anew takes it for a replay, for as long as we insist; and
+                // one who begins outside of a session does not hear what we say inside.
+                let unheard = insisted.is_some_and(|at| moment.now >= at + RESEND / 2);
+                let outside = ours == Carriage::Inner && carriage == Carriage::Outer;
+                if (unheard || outside) && may_work {
                     self.answered(moment.now);
-                    self.begin(carriage, identity, moment, random);
+                    self.begin(if outside { carriage } else { ours }, identity, moment, random);
+                    self.end_by(end_at);
                 } else {
-                    *insisted = true;
+                    insisted.get_or_insert(moment.now);
                     let hs1 = hs1.clone();
-                    self.send(carriage, hs1);
+                    self.send(ours, hs1);
                 }
                 return;
             }
@@ -143,6 +147,13 @@ impl Channel {
                 }
                 self.on_refused_hs1(carriage, content, &error, moment);
             }
+        }
+    }
+
+    /// A handshake that was begun in place of another has no more time than that one had.
+    const fn end_by(&mut self, latest: Instant) {
+        if let Pending::Initiator { end_at, .. } = &mut self.pending {
+            *end_at = latest;
         }
     }
 

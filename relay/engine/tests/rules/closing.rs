@@ -1,6 +1,7 @@
 //! How connections end.
 
 use hushwire_engine::Why;
+use hushwire_engine::limits::SEALED_BYTES_MAX;
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::control::{Control, GoawayReason, Undelivered};
 
@@ -105,7 +106,7 @@ fn who_does_not_read_what_it_is_told_is_closed() {
     for _ in 0..600 {
         desk.send(&mut peer, absent);
         let audit = desk.engines[0].audit();
-        assert!(audit.backlog <= 256 && audit.sealed_bytes <= 64 * 1024);
+        assert!(audit.backlog <= 256 && audit.sealed_bytes <= SEALED_BYTES_MAX as usize);
     }
     desk.advance(1);
     assert_eq!(desk.closes, [(peer.at, false, Why::Backlog)]);
