@@ -8,6 +8,7 @@ use hushwire_wire::id::DeviceId;
 
 use super::Client;
 use super::clock::moment;
+use super::limits::GREET_AGAIN_MS;
 use super::steward::{ask_account, greet, members, replace_log, tell_statement};
 use crate::account::{AccountLog, Keep, LogError, Member, Message, Phase, RotationError};
 use crate::error::Error;
@@ -147,11 +148,17 @@ impl Client {
         let mut greeting = tokio::task::JoinSet::new();
         for peer in open.iter().copied() {
             let shared = self.shared.clone();
-            greeting.spawn(async move { (peer, greet(&shared, peer).await.is_ok()) });
+            greeting.spawn(async move {
+                // A session that the peer begins anew meanwhile takes the question with it.
+                while greet(&shared, peer).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(GREET_AGAIN_MS)).await;
+                }
+                peer
+            });
         }
         let greeted = async {
             while let Some(greeted) = greeting.join_next().await {
-                if let Ok((peer, true)) = greeted {
+                if let Ok(peer) = greeted {
                     open.remove(&peer);
                 }
             }

@@ -14,6 +14,8 @@ pub const PAIRING_RESEND_MS: u64 = 3_000;
 pub const PAIRING_TRIES_MAX: u32 = 3;
 /// Nameplates that are drawn for one spoken code while the relay says that they are taken.
 pub const NAMEPLATES_TRIED_MAX: u32 = 8;
+/// A device of the account whose answer got lost is greeted again after this, in milliseconds.
+pub const GREET_AGAIN_MS: u64 = 250;
 /// A grant that the relay did not answer is asked for again after this, where it does not say when.
 pub const WISH_RETRY_MS: u64 = 5_000;
 /// Calls that wait for the relay's answer to a grant.
