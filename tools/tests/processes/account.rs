@@ -1,78 +1,24 @@
 //! Several devices of one account, and a new key for one of them, as people have them: `hush devices`, `hush rotate`.
 
-use crate::support;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::program::{Ended, Program};
-use crate::support::relay;
-use hushwire_tools::relay_process::RelayProcess;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+use crate::support::person::{Person, parse};
+use crate::support::relay;
 
 /// `EX_TEMPFAIL`, `EX_CONFIG` of sysexits.
 const TEMPORARY: i32 = 75;
 const CONFIG: i32 = 78;
 
-struct Person {
-    home: PathBuf,
-}
-
-impl Person {
-    fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Self {
-        let person = Self { home: place.path().join(name) };
-        let invite = relay.invite().expect("an invite");
-        assert_eq!(person.run(&["enroll", &invite]).code, 0);
-        person
-    }
-
-    fn hush(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(support::hush());
-        command.arg("--keystore").arg(&self.home).args(arguments).env_remove("HUSH_KEYSTORE");
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(&mut self.hush(arguments))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Program::run(&mut self.hush(arguments), b"")
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
-        let ended = self.run(&[&["--json"], arguments].concat());
-        assert_eq!((ended.code, ended.error.as_str()), (0, ""), "{arguments:?}");
-        parse(&ended.out)
-    }
-
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, words: &str) {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, code, "{ended:?}");
-        assert!(ended.error.contains(words), "{words:?} is not in {:?}", ended.error);
-    }
-
-    fn id(&self) -> String {
-        text(&self.json(&["id"])["device"])
-    }
-
-    /// Its devices' names, each with what it is paired as here.
-    fn devices(&self) -> Vec<(String, Value)> {
-        let listed = self.json(&["devices"]);
-        let devices = listed["devices"].as_array().expect("a list").iter();
-        let mut devices: Vec<_> =
-            devices.map(|device| (text(&device["name"]), device["paired_as"].clone())).collect();
-        devices.sort_by(|one, other| one.0.cmp(&other.0));
-        devices
-    }
-}
-
-#[track_caller]
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+/// Its devices' names, each with what it is paired as here.
+fn devices(person: &Person) -> Vec<(String, Value)> {
+    let listed = person.json(&["devices"]);
+    let devices = listed["devices"].as_array().expect("a list").iter();
+    let mut devices: Vec<_> =
+        devices.map(|device| (text(&device["name"]), device["paired_as"].clone())).collect();
+    devices.sort_by(|one, other| one.0.cmp(&other.0));
+    devices
 }
 
 #[track_caller]
@@ -108,10 +54,10 @@ fn devices_are_added_listed_and_removed() {
     assert_eq!(laptop.json(&["devices"])["devices"], json!([]));
     assert!(laptop.run(&["devices"]).out.contains("hush devices begin"));
     for arguments in [&["add", "phone"][..], &["remove", "phone"], &["sync"]] {
-        laptop.fails(&[&["devices"], arguments].concat(), CONFIG, "belongs to no account");
+        laptop.fails(&[&["devices"], arguments].concat(), CONFIG, &["belongs to no account"]);
     }
     laptop.json(&["devices", "begin", "laptop"]);
-    laptop.fails(&["devices", "begin", "laptop"], 1, "");
+    laptop.fails(&["devices", "begin", "laptop"], 1, &[""]);
     add(&laptop, "phone", &phone, "laptop");
     // The laptop has never met the server, and is not there meanwhile.
     add(&phone, "server", &server, "phone");
@@ -121,7 +67,7 @@ fn devices_are_added_listed_and_removed() {
     let named = |name: &str, paired_as: Value| (name.to_owned(), paired_as);
     let [a, b, c] = ["laptop", "phone", "server"];
     assert_eq!(
-        laptop.devices(),
+        devices(&laptop),
         [named(a, Value::Null), named(b, json!("phone")), named(c, Value::Null)]
     );
     let shown = laptop.run(&["devices"]);
@@ -133,13 +79,13 @@ fn devices_are_added_listed_and_removed() {
     assert_eq!(text(&server.json(&["devices"])["fingerprint"]), print);
 
     // Asked, and answered with nothing.
-    laptop.fails(&["devices", "remove", "server"], 1, "nothing was changed");
-    laptop.fails(&["devices", "remove", "nobody", "--yes"], 1, "`hush devices` lists them");
-    laptop.fails(&["devices", "settle", "first"], 1, "");
+    laptop.fails(&["devices", "remove", "server"], 1, &["nothing was changed"]);
+    laptop.fails(&["devices", "remove", "nobody", "--yes"], 1, &["`hush devices` lists them"]);
+    laptop.fails(&["devices", "settle", "first"], 1, &[""]);
     let removed = laptop.json(&["devices", "remove", "server", "--yes"]);
     assert_eq!((&removed["name"], &removed["unheard"]), (&json!("server"), &json!([])));
     drop(listening);
-    assert_eq!(phone.devices().len(), 2);
+    assert_eq!(devices(&phone).len(), 2);
     // One that is not there is named, and hears of it later.
     let removed = laptop.json(&["devices", "remove", &laptop.id(), "--yes"]);
     assert_eq!(removed["unheard"], json!(["phone"]));
@@ -153,8 +99,8 @@ fn a_key_is_replaced_and_peers_know_the_new_one() {
     pair((&alice, "alice"), (&bob, "bob"));
     pair((&alice, "alice"), (&carol, "carol"));
     let old = alice.id();
-    alice.fails(&["rotate", "--cancel"], 1, "is not being replaced");
-    alice.fails(&["rotate"], 1, "nothing was changed");
+    alice.fails(&["rotate", "--cancel"], 1, &["is not being replaced"]);
+    alice.fails(&["rotate"], 1, &["nothing was changed"]);
     assert_eq!(alice.id(), old);
 
     let mut listening = bob.start(&["--json", "receive", "--count", "1"]);
@@ -165,7 +111,7 @@ fn a_key_is_replaced_and_peers_know_the_new_one() {
     assert_eq!((&said["told"], &said["unheard"]), (&json!(["bob"]), &json!(["carol"])));
     assert!(text(&parse(&waiting.error)["error"]).contains("--leave-behind"), "{waiting:?}");
     assert_eq!(alice.id(), old);
-    alice.fails(&["rotate", "--cancel"], 1, "not at that point");
+    alice.fails(&["rotate", "--cancel"], 1, &["not at that point"]);
 
     let done = alice.json(&["rotate", "--leave-behind", "--wait", "1"]);
     let new = alice.id();

@@ -4,13 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
 use crate::support::people::random;
 use crate::support::person::{Person, alice_and_bob, parse, place};
 use crate::support::program::Program;
 use crate::support::{eventually, relay};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
 
 fn interrupt(id: u32) {
     let process = Pid::from_raw(i32::try_from(id).expect("a process ID"));
@@ -106,7 +107,7 @@ fn what_is_left_goes_with_the_next_command() {
     assert_eq!(next(&mut leaving, "left")["left"], 3);
     assert_eq!(leaving.end().code, 0);
     let receiving = bob.start(&["--json", "receive", "--count", "3"]);
-    let ended = alice.run(&["chat", "bob"], b"");
+    let ended = alice.run(&["chat", "bob"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.error.contains("3 earlier messages are still on their way"), "{ended:?}");
     let out = receiving.end().out;
@@ -126,7 +127,7 @@ fn long_lines_and_bytes_that_are_no_text() {
     let mut input = vec![b'a'; LONGEST + 1];
     input.extend_from_slice(b"\n\xff\xfe\r\n");
     input.resize(input.len() + LONGEST, b'b');
-    let ended = alice.run(&["--json", "chat", "bob"], &input);
+    let ended = alice.run_with(&["--json", "chat", "bob"], &input);
     assert_eq!(ended.code, 0, "{}", ended.error);
     assert!(parse(&ended.error)["error"].as_str().expect("why").contains("longer than 16 MiB"));
     let first = next(&mut receiving, "message");

@@ -1,13 +1,14 @@
 //! `hush chat` as a program uses it.
 
-use crate::support;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::people::{enrol, pair};
-use crate::support::program::Program;
 use hushwire_wire::id::DeviceId;
 use serde_json::Value;
+
+use crate::support;
+use crate::support::people::{enrol, pair};
+use crate::support::program::Program;
 
 /// So that 16 of them fill an outbox.
 const LINE_BYTES: usize = 1 << 20;

@@ -1,7 +1,8 @@
 //! Scripts for shells, by the real shell.
 
-use crate::support;
 use std::process::Command;
+
+use crate::support;
 
 /// What bash offers behind `words`, once the script of `program` was read by it.
 fn offered(program: &str, words: &str) -> Vec<String> {

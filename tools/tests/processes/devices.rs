@@ -1,10 +1,11 @@
 //! What the relay remembers of a device from one run to the next: the day it was last there, nothing finer.
 
-use crate::support;
-use crate::support::raw::Device;
 use hushwire_relay::control::admin::{Answer, Question};
 use hushwire_tools::admin;
 use hushwire_tools::relay_process::RelayProcess;
+
+use crate::support;
+use crate::support::raw::Device;
 
 #[test]
 fn the_day_of_the_last_connection_survives_a_restart() {

@@ -1,17 +1,18 @@
 //! The examples of the endpoint library, each as two processes with a real relay between them.
 
-use crate::support;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::support::people::{enrol, random};
-use crate::support::program::Program;
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support;
+use crate::support::people::{enrol, random};
+use crate::support::program::Program;
 
 /// The programs by name, built from the sources beside this test into the directory it was built into.
 static EXAMPLES: LazyLock<HashMap<String, PathBuf>> = LazyLock::new(|| {

@@ -1,11 +1,12 @@
 //! A device whose disk is full: what cannot be stored is not sent, and says so; what was promised before is kept.
 
-use crate::support;
 use std::process::Command;
 
+use tempfile::TempDir;
+
+use crate::support;
 use crate::support::people::{enrol, pair};
 use crate::support::program::Program;
-use tempfile::TempDir;
 
 #[tokio::test]
 async fn what_finds_no_room_is_refused_and_nothing_is_lost() {

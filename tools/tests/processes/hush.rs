@@ -1,24 +1,24 @@
 //! `hush` as people use it: each device is a directory, each command a process.
 
-use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::support::people::{connect, enrol, in_time, random};
-use crate::support::program::{Ended, Program};
-use crate::support::{eventually, free_port, relay};
 use hushwire::client::PairingOptions;
 use hushwire::pairing::Link;
 use hushwire_relay::control::admin::{Answer, Question};
 use hushwire_tools::admin;
 use hushwire_tools::relay_process::RelayProcess;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+
+use crate::support;
+use crate::support::people::{connect, enrol, in_time, random};
+use crate::support::person::{Person, parse, place};
+use crate::support::program::{Ended, Program};
+use crate::support::{eventually, free_port, relay};
 
 /// `EX_DATAERR`, `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
 const DATA: i32 = 65;
@@ -27,105 +27,48 @@ const TEMPORARY: i32 = 75;
 const PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
-/// Somebody's device.
-struct Person {
-    home: PathBuf,
+/// With an identity, enrolled under this name.
+fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Person {
+    let person = Person::new(place, name);
+    person.says(&["enroll", &relay.invite().expect("an invite"), "--name", name]);
+    person
 }
 
-impl Person {
-    fn new(place: &TempDir, name: &str) -> Self {
-        Self { home: place.path().join(name) }
-    }
+/// It ends with this code and a sentence with these words, to people and to programs.
+#[track_caller]
+fn fails(person: &Person, arguments: &[&str], code: i32, words: &[&str]) {
+    person.fails(arguments, code, &[&["hush: "], words].concat());
+    let ended = person.run(&[&["--json"], arguments].concat());
+    let said = parse(&ended.error);
+    assert_eq!((ended.code, said["exit_code"].as_i64()), (code, Some(i64::from(code))));
+    let sentence = said["error"].as_str().expect("a sentence");
+    assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+}
 
-    /// With an identity, enrolled.
-    fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Self {
-        let person = Self::new(place, name);
-        person.succeeds(&["enroll", &relay.invite().expect("an invite"), "--name", name]);
-        person
-    }
+/// Begins to offer a pairing; the process and its link.
+fn offer(person: &Person, name: &str) -> (Program, String) {
+    let mut offering = person.start(&["--json", "pair", "--yes", "--name", name]);
+    let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
+    (offering, link)
+}
 
-    fn hush(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(support::hush());
-        command.arg("--keystore").arg(&self.home).args(arguments).env_remove("HUSH_KEYSTORE");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Program::run(&mut self.hush(arguments), b"")
-    }
-
-    /// What it prints to a person.
-    #[track_caller]
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.error);
-        ended.out
-    }
-
-    /// What it prints to a program.
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
-        let ended = self.run(&[&["--json"], arguments].concat());
-        assert_eq!((ended.code, ended.error.as_str()), (0, ""), "{arguments:?}");
-        assert_eq!(ended.out.lines().count(), 1, "{arguments:?}: {}", ended.out);
-        parse(&ended.out)
-    }
-
-    /// It ends with this code and a sentence with these words, to people and to programs.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
-        let ended = self.run(arguments);
-        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.error);
-        assert!(ended.error.contains("hush: "), "{arguments:?}: {}", ended.error);
-        for word in words {
-            assert!(ended.error.contains(word), "{word:?} is not in {:?}", ended.error);
-        }
-        let ended = self.run(&[&["--json"], arguments].concat());
-        let said = parse(&ended.error);
-        assert_eq!((ended.code, said["exit_code"].as_i64()), (code, Some(i64::from(code))));
-        let sentence = said["error"].as_str().expect("a sentence");
-        assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
-    }
-
-    fn id(&self) -> String {
-        self.json(&["id"])["device"].as_str().expect("an ID").to_owned()
-    }
-
-    /// Begins to offer a pairing; the process and its link.
-    fn offer(&self, name: &str) -> (Program, String) {
-        let mut offering =
-            Program::start(&mut self.hush(&["--json", "pair", "--yes", "--name", name]));
-        let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
-        (offering, link)
-    }
-
-    /// Starts to receive; returns once it does.
-    fn receive(&self, output: &Path, count: usize) -> Program {
-        let (output, count) = (output.display().to_string(), count.to_string());
-        let arguments = ["receive", "--output", &output, "--count", &count];
-        let mut receiving = Program::start(&mut self.hush(&arguments));
-        assert!(receiving.error_line().starts_with("receiving"));
-        receiving
-    }
+/// Starts to receive; returns once it does.
+fn receive(person: &Person, output: &Path, count: usize) -> Program {
+    let (output, count) = (output.display().to_string(), count.to_string());
+    let mut receiving = person.start(&["receive", "--output", &output, "--count", &count]);
+    assert!(receiving.error_line().starts_with("receiving"));
+    receiving
 }
 
 /// The two pair; the first calls the other `second`, the second the other `first`.
 fn pair(first: &Person, second: &Person) {
     let offerer = first.id();
-    let (offering, link) = first.offer("second");
+    let (offering, link) = offer(first, "second");
     let joined = second.json(&["pair", &link, "--yes", "--name", "first"]);
     assert_eq!(joined["paired"], offerer, "{joined}");
     let ended = offering.end();
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(parse(&ended.out)["name"], "second");
-}
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
-}
-
-fn place() -> TempDir {
-    tempfile::tempdir().expect("a directory")
 }
 
 fn path(path: &Path) -> &str {
@@ -139,21 +82,21 @@ fn from_nothing_to_files_and_messages() {
     let made = alice.json(&["init"]);
     assert_eq!((made["made"].as_bool(), made["device"].as_str()), (Some(true), Some(&*alice.id())));
     assert_eq!(alice.json(&["init"])["made"], false);
-    assert!(alice.succeeds(&["init"]).contains("already"));
+    assert!(alice.says(&["init"]).contains("already"));
     let invite = relay.invite().expect("an invite");
     // Not on the command line, where `ps` shows it.
     let ended = Program::run(&mut alice.hush(&["--json", "enroll", "-"]), invite.as_bytes());
     assert_eq!((ended.code, &parse(&ended.out)["device"]), (0, &made["device"]), "{ended:?}");
-    let enrolled = bob.succeeds(&["enroll", &relay.invite().expect("an invite")]);
+    let enrolled = bob.says(&["enroll", &relay.invite().expect("an invite")]);
     assert!(enrolled.contains(relay.address()) && enrolled.contains(&bob.id()), "{enrolled}");
     assert_eq!(bob.json(&["id"])["relay"], relay.address());
 
-    assert!(alice.succeeds(&["peers"]).contains("hush pair"));
+    assert!(alice.says(&["peers"]).contains("hush pair"));
     pair(&alice, &bob);
     let peers = alice.json(&["peers"]);
     assert_eq!(peers["peers"][0]["device"], bob.id());
     assert_eq!(peers["peers"][0]["name"], "second");
-    assert!(bob.succeeds(&["peers"]).contains("first"));
+    assert!(bob.says(&["peers"]).contains("first"));
 
     // While a device receives, its keys are in use.
     let bobs = bob.id();
@@ -162,13 +105,13 @@ fn from_nothing_to_files_and_messages() {
     fs::create_dir_all(&outbox).expect("a directory");
     let (file, content) = (outbox.join("report.bin"), random(1_234_567));
     fs::write(&file, &content).expect("a file");
-    let receiving = bob.receive(&inbox, 4);
+    let receiving = receive(&bob, &inbox, 4);
     let sent = alice.json(&["send", "second", path(&file)]);
     let sha256: String =
         Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!((&sent["bytes"], &sent["sha256"]), (&content.len().into(), &sha256.clone().into()));
     // Under its ID, or the beginning of it; a file of the same name gets another one.
-    assert!(alice.succeeds(&["send", &bobs[..10], path(&file)]).contains(&sha256));
+    assert!(alice.says(&["send", &bobs[..10], path(&file)]).contains(&sha256));
     assert_eq!(alice.json(&["send", &bobs, "-m", "good morning"])["peer"], bobs);
     let ended = Program::run(&mut alice.hush(&["send", "second", "-"]), b"from a pipe");
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -185,7 +128,7 @@ fn from_nothing_to_files_and_messages() {
     // And back, to a program.
     let arguments = ["--json", "receive", "--count", "1"];
     let receiving = Program::start(&mut alice.hush(&arguments));
-    bob.succeeds(&["send", "first", "--message", "thanks"]);
+    bob.says(&["send", "first", "--message", "thanks"]);
     let ended = receiving.end();
     let message = parse(&ended.out);
     assert_eq!((&message["message"], &message["from"]), (&"thanks".into(), &bobs.into()));
@@ -194,8 +137,8 @@ fn from_nothing_to_files_and_messages() {
 #[test]
 fn people_compare_the_digits() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     let alices = alice.id();
     let mut offering = Program::start(&mut alice.hush(&["--json", "pair"]));
     let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
@@ -231,8 +174,8 @@ fn people_compare_the_digits() {
 #[test]
 fn a_peer_that_is_given_no_name_is_called_by_its_id() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     let (alices, bobs) = (alice.id(), bob.id());
     let mut offering = Program::start(&mut alice.hush(&["--json", "pair", "--yes"]));
     let link = parse(&offering.line())["link"].as_str().expect("a link").to_owned();
@@ -250,21 +193,21 @@ fn devices_that_are_not_ready() {
     fs::write(&file, b"something").expect("a file");
     for arguments in [&["id"][..], &["peers"], &["pair"], &["receive"], &["send", "x", path(&file)]]
     {
-        nobody.fails(arguments, CONFIG, &["hush init"]);
+        fails(&nobody, arguments, CONFIG, &["hush init"]);
     }
-    nobody.succeeds(&["init"]);
+    nobody.says(&["init"]);
     for arguments in [&["pair"][..], &["receive"]] {
-        nobody.fails(arguments, CONFIG, &["not enrolled", "invite"]);
+        fails(&nobody, arguments, CONFIG, &["not enrolled", "invite"]);
     }
-    nobody.fails(&["send", "bob", path(&file)], 1, &["\"bob\"", "hush pair"]);
+    fails(&nobody, &["send", "bob", path(&file)], 1, &["\"bob\"", "hush pair"]);
 
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     pair(&alice, &bob);
-    alice.fails(&["send", "third", path(&file)], 1, &["\"third\"", "hush peers"]);
-    alice.fails(&["send", "second", "/no/such/file"], 1, &["/no/such/file", "No such file"]);
-    alice.fails(&["send", "second", path(place.path())], 1, &["is a directory", "tar c"]);
-    alice.fails(&["receive", "--output", "/no/such/place"], 1, &["/no/such/place", "--output"]);
+    fails(&alice, &["send", "third", path(&file)], 1, &["\"third\"", "hush peers"]);
+    fails(&alice, &["send", "second", "/no/such/file"], 1, &["/no/such/file", "No such file"]);
+    fails(&alice, &["send", "second", path(place.path())], 1, &["is a directory", "tar c"]);
+    fails(&alice, &["receive", "--output", "/no/such/place"], 1, &["/no/such/place", "--output"]);
 }
 
 #[test]
@@ -272,27 +215,27 @@ fn invites_that_do_not_work() {
     let (place, relay) = (place(), relay());
     let used = relay.invite().expect("an invite");
     let alice = Person::new(&place, "alice");
-    alice.succeeds(&["enroll", &used]);
+    alice.says(&["enroll", &used]);
     let bob = Person::new(&place, "bob");
-    bob.fails(&["enroll", &used], PERMISSION, &["invite", "ask for a new one"]);
+    fails(&bob, &["enroll", &used], PERMISSION, &["invite", "ask for a new one"]);
 
     let question = Question::Invite { account: None, ttl_s: 1 };
     let answer = admin::ask(relay.socket(), &question).expect("an answer");
     let Answer::Invite { invite, expires_unix_s } = answer else { panic!("{answer:?}") };
     let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(expires_unix_s + 1);
     eventually("the invite expires", || clock() > expires);
-    bob.fails(&["enroll", &invite], PERMISSION, &["invite", "ask for a new one"]);
+    fails(&bob, &["enroll", &invite], PERMISSION, &["invite", "ask for a new one"]);
 
     let good = relay.invite().expect("an invite");
     let cut = &good[..good.len() - 10];
     for garbage in
         ["", "hello", "hushwire:invite:", "hushwire:invite:!!!!", cut, "https://x.example"]
     {
-        bob.fails(&["enroll", garbage], DATA, &[""]);
+        fails(&bob, &["enroll", garbage], DATA, &[""]);
     }
     // None of these has enrolled anybody, nor used up what is good.
-    bob.fails(&["pair"], CONFIG, &["not enrolled"]);
-    bob.succeeds(&["enroll", &good]);
+    fails(&bob, &["pair"], CONFIG, &["not enrolled"]);
+    bob.says(&["enroll", &good]);
 }
 
 #[expect(clippy::disallowed_methods, reason = "an invite expires by the calendar")]
@@ -303,25 +246,25 @@ fn clock() -> SystemTime {
 #[test]
 fn pairing_links_that_do_not_work() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
-    let carol = Person::enrolled(&place, "carol", &relay);
-    let (offering, link) = alice.offer("bob");
-    bob.succeeds(&["pair", &link, "--yes", "--name", "alice"]);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
+    let carol = enrolled(&place, "carol", &relay);
+    let (offering, link) = offer(&alice, "bob");
+    bob.says(&["pair", &link, "--yes", "--name", "alice"]);
     assert_eq!(offering.end().code, 0);
-    carol.fails(&["pair", &link, "--yes"], 1, &["used or past its time"]);
+    fails(&carol, &["pair", &link, "--yes"], 1, &["used or past its time"]);
 
-    let (offering, link) = alice.offer("never");
+    let (offering, link) = offer(&alice, "never");
     drop(offering);
-    carol.fails(&["pair", &link, "--yes"], 1, &[""]);
+    fails(&carol, &["pair", &link, "--yes"], 1, &[""]);
     for garbage in ["hello", "hushwire:pair:", &link[..60], &relay.invite().expect("an invite")] {
-        carol.fails(&["pair", garbage, "--yes"], DATA, &[""]);
+        fails(&carol, &["pair", garbage, "--yes"], DATA, &[""]);
     }
 
     let elsewhere = support::relay();
-    let stranger = Person::enrolled(&place, "stranger", &elsewhere);
-    let (_offering, link) = stranger.offer("carol");
-    carol.fails(&["pair", &link, "--yes"], 1, &["another relay", elsewhere.address()]);
+    let stranger = enrolled(&place, "stranger", &elsewhere);
+    let (_offering, link) = offer(&stranger, "carol");
+    fails(&carol, &["pair", &link, "--yes"], 1, &["another relay", elsewhere.address()]);
     assert_eq!(carol.json(&["peers"])["peers"], serde_json::json!([]));
 }
 
@@ -329,44 +272,44 @@ fn pairing_links_that_do_not_work() {
 async fn an_expired_pairing_link() {
     let (place, relay) = (place(), relay());
     let alice = enrol(&relay, &place.path().join("alice")).await;
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     let options = PairingOptions { ttl: Duration::from_secs(1), ..PairingOptions::default() };
     let offer = alice.offer_pairing::<Link>(options).await.expect("an offer");
     let link = offer.link();
     let error = in_time(offer.wait()).await.expect_err("nobody came");
     assert!(error.to_string().contains("expired"), "{error}");
-    bob.fails(&["pair", &link, "--yes"], 1, &["used or past its time"]);
+    fails(&bob, &["pair", &link, "--yes"], 1, &["used or past its time"]);
 }
 
 #[test]
 fn keystores_that_are_not_safe() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
+    let alice = enrolled(&place, "alice", &relay);
     let key = alice.home.join("identity.json");
     let set = |path: &Path, mode: u32| {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode is changed");
     };
     set(&key, 0o644);
     let chmod = format!("chmod 600 {}", key.display());
-    alice.fails(&["id"], CONFIG, &[&chmod, "open to other users"]);
+    fails(&alice, &["id"], CONFIG, &[&chmod, "open to other users"]);
     set(&key, 0o000);
-    alice.fails(&["id"], CONFIG, &[&chmod, "cannot be read"]);
+    fails(&alice, &["id"], CONFIG, &[&chmod, "cannot be read"]);
     set(&key, 0o600);
     set(&alice.home, 0o755);
     let chmod = format!("chmod 700 {}", alice.home.display());
-    alice.fails(&["receive"], CONFIG, &[&chmod]);
+    fails(&alice, &["receive"], CONFIG, &[&chmod]);
     set(&alice.home, 0o700);
 
     let whole = fs::read(&key).expect("the key");
     for damaged in [&b""[..], b"{}", &whole[..whole.len() / 2], &[0; 100_000]] {
         fs::write(&key, damaged).expect("it is damaged");
-        alice.fails(&["id"], CONFIG, &[path(&key), "damaged"]);
+        fails(&alice, &["id"], CONFIG, &[path(&key), "damaged"]);
     }
     fs::write(&key, whole).expect("it is restored");
-    alice.succeeds(&["id"]);
+    alice.says(&["id"]);
 
-    let _receiving = alice.receive(place.path(), 1);
-    alice.fails(&["peers"], CONFIG, &["in use by another process"]);
+    let _receiving = receive(&alice, place.path(), 1);
+    fails(&alice, &["peers"], CONFIG, &["in use by another process"]);
 }
 
 /// A relay with its data in `place/data`, on this port.
@@ -388,28 +331,28 @@ fn kill(relay: RelayProcess, port: u16) {
 fn relays_that_are_not_there_or_not_themselves() {
     let (place, port) = (place(), free_port());
     let relay = relay_at(&place, "first", port);
-    let alice = Person::enrolled(&place, "alice", &relay);
+    let alice = enrolled(&place, "alice", &relay);
     let invite = relay.invite().expect("an invite");
     kill(relay, port);
-    alice.fails(&["receive"], TEMPORARY, &["cannot be reached", &format!("127.0.0.1:{port}")]);
+    fails(&alice, &["receive"], TEMPORARY, &["cannot be reached", &format!("127.0.0.1:{port}")]);
     let bob = Person::new(&place, "bob");
-    bob.fails(&["enroll", &invite], TEMPORARY, &["cannot be reached"]);
+    fails(&bob, &["enroll", &invite], TEMPORARY, &["cannot be reached"]);
 
     let other = relay_at(&place, "second", port);
     let pin = other.status().expect("a status").pin;
-    alice.fails(&["receive"], UNAVAILABLE, &["the relay's key is", &pin, "new invite"]);
-    bob.fails(&["enroll", &invite], UNAVAILABLE, &[&pin]);
+    fails(&alice, &["receive"], UNAVAILABLE, &["the relay's key is", &pin, "new invite"]);
+    fails(&bob, &["enroll", &invite], UNAVAILABLE, &[&pin]);
     kill(other, port);
     let _first_again = relay_at(&place, "first", port);
-    bob.succeeds(&["enroll", &invite]);
+    bob.says(&["enroll", &invite]);
 }
 
 #[tokio::test]
 async fn peers_that_want_no_more() {
     let (place, port) = (place(), free_port());
     let relay = relay_at(&place, "data", port);
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     pair(&alice, &bob);
     // A pairing lets a few cells through until its code expires, or the relay has forgotten it.
     kill(relay, port);
@@ -419,16 +362,16 @@ async fn peers_that_want_no_more() {
     client.unpair(peer).await.expect("the relay answers");
     client.close().await;
     let alices = alice.id();
-    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["pair again"]);
+    fails(&alice, &["send", "second", "-m", "hello?"], PERMISSION, &["pair again"]);
 
     let revoke = |device: String| {
         let answer = admin::ask(relay.socket(), &Question::Revoke { device }).expect("an answer");
         assert_eq!(answer, Answer::Done);
     };
     revoke(alices);
-    alice.fails(&["send", "second", "-m", "hello?"], PERMISSION, &["does not admit this device"]);
+    fails(&alice, &["send", "second", "-m", "hello?"], PERMISSION, &["does not admit this device"]);
     let bobs = bob.id();
-    let receiving = bob.receive(place.path(), 1);
+    let receiving = receive(&bob, place.path(), 1);
     revoke(bobs);
     let ended = receiving.end();
     assert_eq!(ended.code, PERMISSION, "{ended:?}");
@@ -438,8 +381,8 @@ async fn peers_that_want_no_more() {
 #[tokio::test]
 async fn a_broken_transfer_is_no_reason_to_miss_the_next() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     pair(&alice, &bob);
     let mut receiving =
         Program::start(bob.hush(&["--json", "receive", "--count", "1"]).current_dir(place.path()));
@@ -457,7 +400,7 @@ async fn a_broken_transfer_is_no_reason_to_miss_the_next() {
         assert!(said["error"].as_str().expect("a sentence").contains("the peer"), "{said}");
     }
     client.close().await;
-    alice.succeeds(&["send", "second", "-m", "whole"]);
+    alice.says(&["send", "second", "-m", "whole"]);
     let ended = receiving.end();
     assert_eq!((ended.code, &parse(&ended.out)["message"]), (0, &"whole".into()));
     let names = fs::read_dir(place.path()).expect("a directory");
@@ -467,8 +410,8 @@ async fn a_broken_transfer_is_no_reason_to_miss_the_next() {
 #[test]
 fn receiving_ends_when_it_is_interrupted() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let receiving = alice.receive(place.path(), 1);
+    let alice = enrolled(&place, "alice", &relay);
+    let receiving = receive(&alice, place.path(), 1);
     // The signal is listened for from the first wait on, just after the line.
     eventually("it sleeps", || {
         let path = format!("/proc/{}/stat", receiving.id());
@@ -483,13 +426,13 @@ fn receiving_ends_when_it_is_interrupted() {
 #[test]
 fn a_peer_that_is_away_is_waited_for() {
     let (place, relay) = (place(), relay());
-    let alice = Person::enrolled(&place, "alice", &relay);
-    let bob = Person::enrolled(&place, "bob", &relay);
+    let alice = enrolled(&place, "alice", &relay);
+    let bob = enrolled(&place, "bob", &relay);
     pair(&alice, &bob);
     let mut sending =
         Program::start(&mut alice.hush(&["send", "second", "-m", "when you are back"]));
     assert!(sending.error_line().contains("away"));
-    let receiving = bob.receive(place.path(), 1);
+    let receiving = receive(&bob, place.path(), 1);
     let (sent, received) = (sending.end(), receiving.end());
     assert_eq!((sent.code, received.code), (0, 0), "{sent:?} {received:?}");
     assert!(received.out.contains("when you are back"), "{received:?}");
@@ -519,7 +462,7 @@ fn the_demo_as_a_person_sees_it() {
     let place = place();
     let file = place.path().join("file");
     fs::write(&file, b"a few bytes").expect("a file");
-    let shown = Person::new(&place, "x").succeeds(&["demo", path(&file), "--messages", "5"]);
+    let shown = Person::new(&place, "x").says(&["demo", path(&file), "--messages", "5"]);
     for words in ["hashes   equal", "what the relay saw", "what the devices saw", "p99.9"] {
         assert!(shown.contains(words), "{words:?} is not in {shown}");
     }
@@ -529,14 +472,14 @@ fn the_demo_as_a_person_sees_it() {
 fn usage() {
     let place = place();
     let person = Person::new(&place, "x");
-    let help = person.succeeds(&["--help"]);
+    let help = person.says(&["--help"]);
     let commands = ["demo", "init", "enroll", "id", "pair", "unpair", "peers", "grant", "ungrant"];
     for command in commands.into_iter().chain(["send", "receive"]) {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
-        let help = person.succeeds(&[command, "--help"]);
+        let help = person.says(&[command, "--help"]);
         assert!(help.contains(&format!("Usage: hush {command}")), "{help}");
     }
-    assert!(person.succeeds(&["--version"]).starts_with("hush "));
+    assert!(person.says(&["--version"]).starts_with("hush "));
     for wrong in [&["fly"][..], &[], &["send", "x"], &["send", "x", "y", "-m", "z"], &["enroll"]] {
         let ended = person.run(wrong);
         assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{wrong:?}");

@@ -1,17 +1,19 @@
 //! `hush` and what protects its keys: passphrase, words, restoring. Each command is a process, some with a terminal.
 
-use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::program::{Ended, Program};
-use crate::support::pty::Session;
-use crate::support::relay;
 use hushwire::keystore::Keystore;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support;
+use crate::support::person::place;
+use crate::support::program::{Ended, Program};
+use crate::support::pty::Session;
+use crate::support::relay;
 
 /// `EX_DATAERR`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
 const DATA: i32 = 65;
@@ -82,10 +84,6 @@ impl Device {
     fn words(&self) -> String {
         self.json(&["backup", "--show"], "")["words"].as_str().expect("words").to_owned()
     }
-}
-
-fn place() -> TempDir {
-    TempDir::new().expect("a temporary directory")
 }
 
 fn text(path: &Path) -> &str {

@@ -1,90 +1,35 @@
 //! Pairing as people do it: by code, picture and link; and what they get wrong.
 
-use crate::support;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::process::Command;
 
-use crate::support::program::{Ended, Program};
-use crate::support::{free_port, relay};
 use hushwire_tools::relay_process::RelayProcess;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tempfile::TempDir;
+
+use crate::support;
+use crate::support::person::{Person, parse, place};
+use crate::support::program::Program;
+use crate::support::{free_port, relay};
 
 /// `EX_DATAERR`, `EX_NOPERM`, `EX_CONFIG` of sysexits.
 const DATA: i32 = 65;
 const PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
-/// Somebody's device.
-struct Person {
-    home: PathBuf,
+/// Starts to offer with these options; the process and what it says first.
+fn offer(person: &Person, options: &[&str]) -> (Program, Value) {
+    let mut offering = person.start(&[&["--json", "pair"], options].concat());
+    let said = parse(&offering.line());
+    (offering, said)
 }
 
-impl Person {
-    fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Self {
-        let person = Self { home: place.path().join(name) };
-        let invite = relay.invite().expect("an invite");
-        let ended = person.run(&["enroll", &invite]);
-        assert_eq!(ended.code, 0, "{ended:?}");
-        person
-    }
-
-    fn hush(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(support::hush());
-        command.arg("--keystore").arg(&self.home).args(arguments).env_remove("HUSH_KEYSTORE");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Program::run(&mut self.hush(arguments), b"")
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
-        let ended = self.run(&[&["--json"], arguments].concat());
-        assert_eq!((ended.code, ended.error.as_str()), (0, ""), "{arguments:?}");
-        parse(&ended.out)
-    }
-
-    /// It ends with this code and a sentence with these words, and no panic.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
-        ends(&self.run(arguments), code, words);
-    }
-
-    /// Starts to offer with these options; the process and what it says first.
-    fn offer(&self, options: &[&str]) -> (Program, Value) {
-        let mut offering = Program::start(&mut self.hush(&[&["--json", "pair"], options].concat()));
-        let said = parse(&offering.line());
-        (offering, said)
-    }
-
-    fn peer(&self, at: usize) -> Value {
-        self.json(&["peers"])["peers"][at].clone()
-    }
-}
-
-#[track_caller]
-fn ends(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, code, "{ended:?}");
-    for word in words {
-        assert!(ended.error.contains(word), "{word:?} is not in {:?}", ended.error);
-    }
-}
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+fn peer(person: &Person, at: usize) -> Value {
+    person.json(&["peers"])["peers"][at].clone()
 }
 
 fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
-}
-
-fn place() -> TempDir {
-    tempfile::tempdir().expect("a directory")
 }
 
 #[test]
@@ -92,7 +37,7 @@ fn a_code_is_said_and_typed() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (offering, said) = alice.offer(&["--spoken", "--name", "bob"]);
+    let (offering, said) = offer(&alice, &["--spoken", "--name", "bob"]);
     let code = text(&said["code"]);
     // As it was heard: words apart, in another case.
     let heard = code.to_uppercase();
@@ -104,7 +49,7 @@ fn a_code_is_said_and_typed() {
     assert_eq!(joined["may_send"], "yes");
     let ids = [alice.json(&["id"]), bob.json(&["id"])];
     for (person, other) in [(&alice, &ids[1]), (&bob, &ids[0])] {
-        let peer = person.peer(0);
+        let peer = peer(person, 0);
         assert_eq!(
             (&peer["device"], &peer["fingerprint"]),
             (&other["device"], &other["fingerprint"])
@@ -130,12 +75,12 @@ fn a_code_that_was_misheard_is_void_on_both_devices() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (offering, said) = alice.offer(&["--spoken"]);
+    let (offering, said) = offer(&alice, &["--spoken"]);
     let code = text(&said["code"]);
     let wrong = format!("{}-zoo-zoo", code.split('-').next().expect("a nameplate"));
     assert_ne!(wrong, code);
     bob.fails(&["pair", &wrong], PERMISSION, &["does not know this code", "make a new one"]);
-    ends(&offering.end(), PERMISSION, &["does not know this code"]);
+    offering.end().assert(PERMISSION, &["does not know this code"]);
     // Processes that have just started give nobody a second try.
     bob.fails(&["pair", &wrong], PERMISSION, &["tried on this device before"]);
     bob.fails(&["pair", &code], 1, &["used or past its time"]);
@@ -164,13 +109,13 @@ fn what_is_typed_wrong_has_its_sentence() {
         (&["hushwire:invite:abc"], &["hushwire:pair:"]),
     ] {
         let ended = alice.run(&[&["pair"], typed].concat());
-        ends(&ended, DATA, words);
+        ended.assert(DATA, words);
         assert!(!ended.error.contains('\u{1b}'), "{:?}", ended.error);
     }
     alice.fails(&["pair", "9999-apple-river"], 1, &["unknown, used or past its time"]);
     // From standard input, as everything that is a secret.
     let ended = Program::run(&mut alice.hush(&["pair", "-"]), b"7-aple-river\n");
-    ends(&ended, DATA, &["\"apple\""]);
+    ended.assert(DATA, &["\"apple\""]);
     let ended = Program::run(&mut alice.hush(&["pair", "-"]), b"\xff\xfe");
     assert_eq!(ended.code, 1, "{ended:?}");
     for usage in [
@@ -191,7 +136,7 @@ fn links_that_are_ones_own_or_for_another_relay() {
     let (place, relay, elsewhere) = (place(), relay(), support::relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let stranger = Person::enrolled(&place, "stranger", &elsewhere);
-    let (offering, said) = alice.offer(&[]);
+    let (offering, said) = offer(&alice, &[]);
     let link = text(&said["link"]);
     // While it is offered, the keystore is in use.
     alice.fails(&["pair", &link], CONFIG, &["in use by another process"]);
@@ -210,7 +155,7 @@ fn a_picture_is_private_and_gone_with_the_pairing() {
     let (png, svg) = (place.path().join("code.png"), place.path().join("code.svg"));
     let [at_png, at_svg] = [&png, &svg].map(|path| path.to_str().expect("UTF-8").to_owned());
 
-    let (offering, said) = alice.offer(&["--qr", &at_png, "--yes"]);
+    let (offering, said) = offer(&alice, &["--qr", &at_png, "--yes"]);
     assert_eq!(said["qr"], at_png);
     let mode = png.metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -223,10 +168,10 @@ fn a_picture_is_private_and_gone_with_the_pairing() {
     assert!(!png.exists(), "it holds a secret");
 
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let (offering, _) = alice.offer(&["--qr", &at_svg]);
+        let (offering, _) = offer(&alice, &["--qr", &at_svg]);
         assert!(std::fs::read(&svg).expect("readable").starts_with(b"<?xml"));
         kill(Pid::from_raw(offering.id() as i32), signal).expect("it runs");
-        ends(&offering.end(), 1, &["interrupted"]);
+        offering.end().assert(1, &["interrupted"]);
         assert!(!svg.exists(), "{signal}");
     }
 
@@ -243,7 +188,7 @@ fn a_question_is_no_reason_to_stay() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (mut offering, said) = alice.offer(&[]);
+    let (mut offering, said) = offer(&alice, &[]);
     let link = text(&said["link"]);
     let mut joining = Program::start(&mut bob.hush(&["--json", "pair", &link]));
     let (asked, _) = (offering.line(), joining.line());
@@ -261,13 +206,13 @@ fn a_camera_needs_no_digits() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (offering, said) = alice.offer(&["--scanned"]);
+    let (offering, said) = offer(&alice, &["--scanned"]);
     let ended = bob.run(&["pair", "--scanned", &text(&said["link"])]);
-    ends(&ended, 0, &["Nothing was compared", "hush unpair"]);
+    ended.assert(0, &["Nothing was compared", "hush unpair"]);
     let offered = offering.end();
     assert_eq!(offered.code, 0, "{offered:?}");
     assert_eq!(
-        (&alice.peer(0)["verified"], &bob.peer(0)["verified"]),
+        (&peer(&alice, 0)["verified"], &peer(&bob, 0)["verified"]),
         (&"camera".into(), &"camera".into())
     );
     // A person is shown the picture, and no link that could be copied.
@@ -283,23 +228,23 @@ fn one_way_until_it_is_granted() {
     let (place, relay) = (place(), relay());
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
-    let (offering, said) = alice.offer(&["--spoken", "--name", "bob"]);
+    let (offering, said) = offer(&alice, &["--spoken", "--name", "bob"]);
     let joined = bob.run(&["pair", &text(&said["code"]), "--one-way", "--name", "alice"]);
     assert_eq!(joined.code, 0, "{joined:?}");
     assert!(joined.out.contains("hush grant alice"), "{}", joined.out);
     assert_eq!(offering.end().code, 0);
     assert_eq!(
-        (&alice.peer(0)["may_send"], &bob.peer(0)["may_send"]),
+        (&peer(&alice, 0)["may_send"], &peer(&bob, 0)["may_send"]),
         (&"yes".into(), &"no".into())
     );
     assert!(bob.run(&["peers"]).out.contains("may not send to this device"));
     assert_eq!(bob.json(&["grant", "alice"])["may_send"], true);
-    assert_eq!(bob.peer(0)["may_send"], "yes");
+    assert_eq!(peer(&bob, 0)["may_send"], "yes");
     let receiving = Program::start(&mut bob.hush(&["--json", "receive", "--count", "1"]));
     assert_eq!(alice.run(&["send", "bob", "-m", "thank you"]).code, 0);
     assert_eq!(parse(&receiving.end().out)["message"], "thank you");
     assert_eq!(bob.json(&["ungrant", "alice"])["may_send"], false);
-    assert_eq!(bob.peer(0)["may_send"], "no");
+    assert_eq!(peer(&bob, 0)["may_send"], "no");
 }
 
 #[test]
@@ -312,7 +257,7 @@ fn unpairing_works_without_the_relay_and_is_told_later() {
     let alice = Person::enrolled(&place, "alice", &relay);
     let bob = Person::enrolled(&place, "bob", &relay);
     let pair = |name: &str| {
-        let (offering, said) = alice.offer(&["--spoken", "--name", "bob"]);
+        let (offering, said) = offer(&alice, &["--spoken", "--name", "bob"]);
         bob.json(&["pair", &text(&said["code"]), "--name", name]);
         assert_eq!(offering.end().code, 0);
     };
@@ -324,14 +269,14 @@ fn unpairing_works_without_the_relay_and_is_told_later() {
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
     support::eventually("the port is closed", || connect().is_err());
     let ended = bob.run(&["unpair", "alice"]);
-    ends(&ended, 0, &["cannot be told now"]);
+    ended.assert(0, &["cannot be told now"]);
     assert!(ended.out.contains("next command that connects"), "{}", ended.out);
     assert_eq!(bob.json(&["peers"])["peers"], serde_json::json!([]));
     let waiting = || std::fs::read_dir(bob.home.join("unpaired")).expect("a directory").count();
     assert_eq!(waiting(), 1);
     let _relay = RelayProcess::start(&options).expect("it starts again");
     // Any command that connects.
-    let (offering, _) = bob.offer(&["--spoken"]);
+    let (offering, _) = offer(&bob, &["--spoken"]);
     support::eventually("the relay is told", || waiting() == 0);
     drop(offering);
 }
@@ -343,7 +288,7 @@ fn a_device_that_pairs_again_keeps_its_name_and_another_does_not_get_it() {
     let bob = Person::enrolled(&place, "bob", &relay);
     let new = Person::enrolled(&place, "new", &relay);
     for _ in 0..2 {
-        let (offering, said) = bob.offer(&["--spoken"]);
+        let (offering, said) = offer(&bob, &["--spoken"]);
         let name: &[&str] = match alice.json(&["peers"])["peers"].as_array().expect("a list").len()
         {
             0 => &["--name", "bobs phone"],
@@ -355,7 +300,7 @@ fn a_device_that_pairs_again_keeps_its_name_and_another_does_not_get_it() {
     }
     assert_eq!(alice.json(&["peers"])["peers"].as_array().expect("a list").len(), 1);
     // Bob's next phone.
-    let (offering, said) = new.offer(&["--yes"]);
+    let (offering, said) = offer(&new, &["--yes"]);
     let link = text(&said["link"]);
     let taken = ["pair", &link, "--yes", "--name", "bobs phone"];
     alice.fails(&taken, CONFIG, &["another device is called", "hush unpair"]);

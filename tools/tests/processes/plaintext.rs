@@ -1,15 +1,16 @@
 //! The relay does not have what it forwards: not in its memory, not on its disk, not in its log.
 
-use crate::support;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::people::{enrol, in_time, pair, random, tell};
-use crate::support::program::Program;
-use crate::support::raw;
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::Class;
 use tokio::io::AsyncWriteExt as _;
+
+use crate::support;
+use crate::support::people::{enrol, in_time, pair, random, tell};
+use crate::support::program::Program;
+use crate::support::raw;
 
 /// Bytes of the marker. Half of it is a find as well: a buffer may have been written over.
 const MARKER_BYTES: usize = 32;
@@ -80,21 +81,12 @@ fn relay() -> RelayProcess {
 fn assert_blind(relay: &RelayProcess, marker: &[u8], cores: &Path, when: &str) {
     let needles = spellings(marker);
     assert_eq!(found(&memory_of(relay.id(), cores), &needles), 0, "in its memory {when}");
-    let mut folders = vec![relay.directory().to_owned()];
-    let mut files = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a readable directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.is_file() {
-                files += 1;
-                let bytes = std::fs::read(&path).expect("a readable file");
-                assert_eq!(found(&bytes, &needles), 0, "in {} {when}", path.display());
-            }
-        }
+    let files = support::files_below(relay.directory());
+    for path in &files {
+        let bytes = std::fs::read(path).expect("a readable file");
+        assert_eq!(found(&bytes, &needles), 0, "in {} {when}", path.display());
     }
-    assert!(files >= 3, "its tables, its configuration and its log are there");
+    assert!(files.len() >= 3, "its tables, its configuration and its log are there");
 }
 
 #[tokio::test]

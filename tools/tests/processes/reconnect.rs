@@ -1,16 +1,17 @@
 //! The relay dies in the middle of everything and comes back: nobody who uses it does anything about it.
 
-use crate::support;
 use std::path::Path;
 
-use crate::support::free_port;
-use crate::support::people::{enrol, in_time, pair, random};
 use hushwire::client::{Client, Event};
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::id::DeviceId;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
+
+use crate::support;
+use crate::support::free_port;
+use crate::support::people::{enrol, in_time, pair, random};
 
 const MESSAGES: u32 = 2_000;
 /// Messages that are taken before the relay dies; far more are on their way by then, or wait for room.

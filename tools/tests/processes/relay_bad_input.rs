@@ -1,17 +1,18 @@
 //! What the relay does with devices that break the rules: one connection ends, with a sentence, and
 //! nobody else notices.
 
-use crate::support;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::raw::{Device, PATIENCE, connect, connect_with, pair};
-use crate::support::{eventually, relay};
 use hushwire::identity::Identity;
 use hushwire::suite::random::OsRandom;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind};
 use hushwire_wire::control::{Control, ErrorCode, Request, RequestId, Undelivered};
 use hushwire_wire::id::{ChannelId, DeviceId};
+
+use crate::support;
+use crate::support::raw::{Device, PATIENCE, connect, connect_with, pair};
+use crate::support::{eventually, relay};
 
 /// What the relay answers to these first bytes.
 fn answer_to(bytes: &[u8]) -> Vec<u8> {

@@ -85,7 +85,7 @@ fn a_relay_that_is_not_there() {
     let (place, relay) = (place(), relay());
     let (alice, _bob) = alice_and_bob(&place, &relay);
     drop(relay);
-    let ended = alice.run(&["--json", "status"], b"");
+    let ended = alice.run(&["--json", "status"]);
     assert_eq!(ended.code, TEMPORARY, "{ended:?}");
     let status = parse(&ended.out);
     assert_eq!(status["connection"]["state"], "failed", "{status}");
@@ -99,7 +99,7 @@ fn a_relay_that_is_not_there() {
 fn a_device_that_is_not_enrolled_or_not_there() {
     let place = place();
     let person = Person { home: place.path().join("new") };
-    let ended = person.run(&["status"], b"");
+    let ended = person.run(&["status"]);
     assert_eq!(ended.code, 78, "{ended:?}");
     person.json(&["init"]);
     let status = person.json(&["status"]);

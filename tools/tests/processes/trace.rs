@@ -1,8 +1,9 @@
 //! What became of messages, told by a process that did not send them.
 
+use hushwire_tools::days::date;
+
 use crate::support::person::{alice_and_bob, parse, place};
 use crate::support::{now_s, relay};
-use hushwire_tools::days::date;
 
 #[test]
 fn the_story_of_a_message() {
@@ -23,7 +24,7 @@ fn the_story_of_a_message() {
     let (queued_s, now) = (story["queued_s"].as_u64().expect("a time"), now_s());
     assert!((now - 600..=now).contains(&queued_s), "{story}");
     // To a person, in sentences, with who may know more.
-    let told = alice.run(&["trace", &id], b"");
+    let told = alice.run(&["trace", &id]);
     let day = date(u32::try_from(queued_s / 86_400).expect("a day"));
     for words in [&day, "to bob, 14 bytes", "has not ended", "only the process that sends knows"] {
         assert!(told.out.contains(words), "{words}: {told:?}");
@@ -39,7 +40,7 @@ fn the_story_of_a_message() {
     assert_eq!(story["state"], "delivered", "{story}");
     let [first, ended] = ["first_sent_s", "ended_s"].map(|key| story[key].as_u64());
     assert!(first.expect("sent") >= queued_s && ended >= first, "{story}");
-    let told = alice.run(&["trace", &id], b"");
+    let told = alice.run(&["trace", &id]);
     assert!(told.out.contains("Delivered: bob has taken it"), "{told:?}");
     assert_eq!(told.error, "");
     // By peer, and all: the same message.
@@ -59,7 +60,7 @@ fn the_story_of_a_message() {
 fn messages_that_expired_and_such_that_nobody_knows() {
     let (place, relay) = (place(), relay());
     let (alice, _bob) = alice_and_bob(&place, &relay);
-    let ended = alice.run(&["--json", "chat", "bob", "--expires-in", "1"], b"too late\n");
+    let ended = alice.run_with(&["--json", "chat", "bob", "--expires-in", "1"], b"too late\n");
     assert_eq!(ended.code, 0, "{ended:?}");
     let ends: Vec<_> = ended.out.lines().map(parse).collect();
     assert_eq!(ends[1]["state"], "expired", "{ended:?}");
@@ -75,7 +76,7 @@ fn messages_that_expired_and_such_that_nobody_knows() {
         (["trace", id.replace("-0", "-9").as_str()], "no message is known here"),
         (["trace", "carol"], "no peer is called"),
     ] {
-        let ended = alice.run(&arguments, b"");
+        let ended = alice.run(&arguments);
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{ended:?}");
         assert!(ended.error.contains(words), "{ended:?}");
     }
@@ -89,7 +90,7 @@ fn a_journal_that_is_damaged_is_told_of() {
     let mut bytes = std::fs::read(&journal).expect("a journal");
     bytes[3] ^= 1;
     std::fs::write(&journal, &bytes).expect("written");
-    let ended = alice.run(&["trace"], b"");
+    let ended = alice.run(&["trace"]);
     assert_eq!(ended.code, 78, "{ended:?}");
     assert!(ended.error.contains("journal"), "{ended:?}");
     assert_eq!(std::fs::read(&journal).expect("there"), bytes);

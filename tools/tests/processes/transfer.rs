@@ -1,16 +1,17 @@
 //! Files between real processes that are killed at random moments, and onto a disk that is full.
 
-use crate::support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::eventually;
-use crate::support::people::{enrol, pair, random};
-use crate::support::program::Program;
 use hushwire_tools::relay_process::RelayProcess;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support;
+use crate::support::eventually;
+use crate::support::people::{enrol, pair, random};
+use crate::support::program::Program;
 
 struct Place {
     directory: TempDir,

@@ -77,9 +77,9 @@ pub fn memory(pid: u32, field: &str) -> u64 {
     kib * 1024
 }
 
-/// Whether any file below `directory` holds `needle`.
-pub fn holds(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// The files below `directory`, those of its directories included.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
     let mut folders = vec![directory.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a readable directory") {
@@ -87,14 +87,18 @@ pub fn holds(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.is_file() {
-                let bytes = std::fs::read(&path).expect("a readable file");
-                if contains(&bytes, needle) {
-                    found.push(path);
-                }
+                files.push(path);
             }
         }
     }
-    found
+    files
+}
+
+/// The files below `directory` that hold `needle`.
+pub fn holds(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut files = files_below(directory);
+    files.retain(|path| contains(&std::fs::read(path).expect("a readable file"), needle));
+    files
 }
 
 /// Whether `needle` stands anywhere in `haystack`.

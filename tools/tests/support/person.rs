@@ -9,15 +9,20 @@ use tempfile::TempDir;
 
 use super::program::{Ended, Program};
 
-/// A device that is enrolled.
+/// Somebody's device.
 #[derive(Debug)]
 pub struct Person {
     pub home: PathBuf,
 }
 
 impl Person {
+    /// Without an identity.
+    pub fn new(place: &TempDir, name: &str) -> Self {
+        Self { home: place.path().join(name) }
+    }
+
     pub fn enrolled(place: &TempDir, name: &str, relay: &RelayProcess) -> Self {
-        let person = Self { home: place.path().join(name) };
+        let person = Self::new(place, name);
         person.json(&["enroll", &relay.invite().expect("an invite")]);
         person
     }
@@ -33,15 +38,20 @@ impl Person {
         Program::start(&mut self.hush(arguments))
     }
 
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, b"")
+    }
+
     /// Runs a command to its end, with `input`.
-    pub fn run(&self, arguments: &[&str], input: &[u8]) -> Ended {
+    pub fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ended {
         Program::run(&mut self.hush(arguments), input)
     }
 
     /// What it prints to a person.
     #[track_caller]
     pub fn says(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments, b"");
+        let ended = self.run(arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
         ended.out
     }
@@ -49,7 +59,7 @@ impl Person {
     /// The objects that it prints to a program, one a line, and nothing else.
     #[track_caller]
     pub fn objects(&self, arguments: &[&str]) -> Vec<Value> {
-        let ended = self.run(&[&["--json"], arguments].concat(), b"");
+        let ended = self.run(&[&["--json"], arguments].concat());
         assert_eq!((ended.code, ended.error.as_str()), (0, ""), "{arguments:?}");
         ended.out.lines().map(parse).collect()
     }
@@ -60,6 +70,12 @@ impl Person {
         let mut objects = self.objects(arguments);
         assert_eq!(objects.len(), 1, "{arguments:?}: {objects:?}");
         objects.remove(0)
+    }
+
+    /// It ends with this code and a sentence with these words.
+    #[track_caller]
+    pub fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        self.run(arguments).assert(code, words);
     }
 
     pub fn id(&self) -> String {

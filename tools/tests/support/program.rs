@@ -16,6 +16,17 @@ pub struct Ended {
     pub error: String,
 }
 
+impl Ended {
+    /// It ended with this code and said these words on standard error.
+    #[track_caller]
+    pub fn assert(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for word in words {
+            assert!(self.error.contains(word), "{word:?} is not in {:?}", self.error);
+        }
+    }
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Program {
