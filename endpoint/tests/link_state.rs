@@ -100,6 +100,7 @@ fn welcome() -> Control {
         },
         replaced: false,
         pins: Vec::new(),
+            quic_ids: Vec::new(),
     })
 }
 

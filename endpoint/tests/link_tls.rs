@@ -173,6 +173,7 @@ impl Greeter {
             },
             replaced: false,
             pins: pins.to_vec(),
+            quic_ids: Vec::new(),
         }));
         greeter
     }

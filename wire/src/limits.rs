@@ -38,6 +38,10 @@ pub const OPERATION_BYTES_MAX: usize = 32;
 pub const VERSIONS_MAX: usize = 8;
 /// Pins an invite or a WELCOME may carry.
 pub const PINS_MAX: usize = 4;
+/// Connection IDs for QUIC that a WELCOME may carry.
+pub const QUIC_IDS_MAX: usize = 8;
+/// Length of a connection ID of the relay's, in bytes.
+pub const QUIC_ID_BYTES: usize = 8;
 /// `host:port` in an invite or a pairing code, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 

@@ -335,7 +335,11 @@ impl Writer {
         self
     }
 
-    pub(crate) fn byte_strings(&mut self, key: &str, values: &[[u8; 32]]) -> &mut Self {
+    pub(crate) fn byte_strings<const N: usize>(
+        &mut self,
+        key: &str,
+        values: &[[u8; N]],
+    ) -> &mut Self {
         let buffer = self.key(key);
         infallible(encode::write_array_len(buffer, values.len() as u32));
         for value in values {

@@ -73,9 +73,19 @@ fn welcome() -> impl Strategy<Value = Control> {
         },
     );
     let pins = vec(any::<[u8; 32]>(), 0..=limits::PINS_MAX);
-    (any::<(u16, u16, bool)>(), prose(), select(CoverMode::ALL), hop, pins).prop_map(
-        |((shard, shards, replaced), region, cover, limits, pins)| {
-            Control::Welcome(Welcome { shard, shards, region, cover, limits, replaced, pins })
+    let quic_ids = vec(any::<[u8; limits::QUIC_ID_BYTES]>(), 0..=limits::QUIC_IDS_MAX);
+    (any::<(u16, u16, bool)>(), prose(), select(CoverMode::ALL), hop, pins, quic_ids).prop_map(
+        |((shard, shards, replaced), region, cover, limits, pins, quic_ids)| {
+            Control::Welcome(Welcome {
+                shard,
+                shards,
+                region,
+                cover,
+                limits,
+                replaced,
+                pins,
+                quic_ids,
+            })
         },
     )
 }

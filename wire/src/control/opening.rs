@@ -88,6 +88,9 @@ pub struct Welcome {
     /// Pins (SHA-256 of SubjectPublicKeyInfo) to trust from now on besides the current ones, at
     /// most [`limits::PINS_MAX`].
     pub pins: Vec<[u8; 32]>,
+    /// Connection IDs of the home shard, at most [`limits::QUIC_IDS_MAX`]: each is for the first packet of one later
+    /// QUIC connection. None where the relay has no QUIC.
+    pub quic_ids: Vec<[u8; limits::QUIC_ID_BYTES]>,
 }
 
 impl Hello {
@@ -138,10 +141,14 @@ impl Welcome {
         if !self.pins.is_empty() {
             map.byte_strings("pins", &self.pins);
         }
+        if !self.quic_ids.is_empty() {
+            map.byte_strings("quic_ids", &self.quic_ids);
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), ControlError> {
-        need(self.pins.len() <= limits::PINS_MAX, "pins")
+        need(self.pins.len() <= limits::PINS_MAX, "pins")?;
+        need(self.quic_ids.len() <= limits::QUIC_IDS_MAX, "quic_ids")
     }
 
     pub(super) fn decode(map: &Fields<'_>) -> Result<Self, ControlError> {
@@ -158,15 +165,21 @@ impl Welcome {
                 idle_ms: hop.uint("idle_ms")?,
             },
             replaced: map.boolean("replaced")?,
-            pins: map.optional("pins", pins)?.unwrap_or_default(),
+            pins: arrays(map, "pins", limits::PINS_MAX)?,
+            quic_ids: arrays(map, "quic_ids", limits::QUIC_IDS_MAX)?,
         })
     }
 }
 
-fn pins(map: &Fields<'_>) -> Result<Vec<[u8; 32]>, ControlError> {
-    let list = map.list("pins", limits::PINS_MAX)?;
+/// A list of byte strings of one length, empty where the field is absent.
+fn arrays<const N: usize>(
+    map: &Fields<'_>,
+    field: &'static str,
+    max: usize,
+) -> Result<Vec<[u8; N]>, ControlError> {
+    let list = map.optional(field, |map| map.list(field, max))?.unwrap_or_default();
     list.into_iter()
-        .map(|value| if let Value::Bytes(pin) = value { pin.try_into().ok() } else { None })
+        .map(|value| if let Value::Bytes(bytes) = value { bytes.try_into().ok() } else { None })
         .collect::<Option<_>>()
-        .ok_or(ControlError::Field("pins"))
+        .ok_or(ControlError::Field(field))
 }

@@ -162,7 +162,7 @@ fn signed_hello(token: Option<Vec<u8>>, name: Option<String>, cover: CoverMode) 
     Control::Hello(Hello { proof, ..hello })
 }
 
-fn welcome(cover: CoverMode, pins: Vec<[u8; 32]>) -> Control {
+fn welcome(cover: CoverMode, pins: Vec<[u8; 32]>, quic_ids: Vec<[u8; 8]>) -> Control {
     Control::Welcome(Welcome {
         shard: 1,
         shards: 2,
@@ -176,6 +176,7 @@ fn welcome(cover: CoverMode, pins: Vec<[u8; 32]>) -> Control {
         },
         replaced: !pins.is_empty(),
         pins,
+        quic_ids,
     })
 }
 
@@ -186,8 +187,9 @@ fn controls() -> Vec<(String, Control)> {
         ("challenge".into(), challenge()),
         ("hello".into(), signed_hello(None, None, CoverMode::Off)),
         ("hello-enrol".into(), enrol),
-        ("welcome".into(), welcome(CoverMode::Adaptive, vec![])),
-        ("welcome-pins".into(), welcome(CoverMode::Constant, vec![run(0x70), run(0x90)])),
+        ("welcome".into(), welcome(CoverMode::Adaptive, vec![], vec![])),
+        ("welcome-pins".into(), welcome(CoverMode::Constant, vec![run(0x70), run(0x90)], vec![])),
+        ("welcome-quic".into(), welcome(CoverMode::Off, vec![], (0..8).map(|n| run(8 * n)).collect())),
         ("done".into(), Control::Done { id: RequestId(300) }),
         (
             "paired-opener".into(),

@@ -198,7 +198,13 @@ fn wrong_fields() -> Vec<(&'static str, Vec<u8>)> {
         ];
         map("hello", &fields)
     };
-    let welcome = |limits: Vec<u8>, pins: Vec<u8>| {
+    let hop = || {
+        let fields = ["cells_per_s", "bytes_per_s", "egress_bytes", "idle_ms"];
+        let fields: Vec<_> = fields.into_iter().flat_map(|key| [text(key), uint(1)]).collect();
+        [vec![0x84], fields.concat()].concat()
+    };
+    let welcome = |limits: Vec<u8>, lists: [Vec<u8>; 2]| {
+        let [pins, quic_ids] = lists;
         let fields = [
             ("shard", uint(0)),
             ("shards", uint(1)),
@@ -207,6 +213,7 @@ fn wrong_fields() -> Vec<(&'static str, Vec<u8>)> {
             ("limits", limits),
             ("replaced", vec![0xc2]),
             ("pins", pins),
+            ("quic_ids", quic_ids),
         ];
         map("welcome", &fields)
     };
@@ -246,9 +253,11 @@ fn wrong_fields() -> Vec<(&'static str, Vec<u8>)> {
         ("bad-proof-65", hello(65, 16, "off")),
         ("bad-token-long", hello(64, limits::TOKEN_BYTES_MAX + 1, "off")),
         ("bad-cover", hello(64, 16, "total")),
-        ("bad-limits-number", welcome(uint(1), array(&[]))),
-        ("bad-limits-empty", welcome(vec![0x80], array(&[]))),
-        ("bad-pins-5", welcome(vec![0x80], array(&vec![bin(&[1; 32]); 5]))),
+        ("bad-limits-number", welcome(uint(1), [array(&[]), array(&[])])),
+        ("bad-limits-empty", welcome(vec![0x80], [array(&[]), array(&[])])),
+        ("bad-pins-5", welcome(vec![0x80], [array(&vec![bin(&[1; 32]); 5]), array(&[])])),
+        ("bad-quic-ids-9", welcome(hop(), [array(&[]), array(&vec![bin(&[1; 8]); 9])])),
+        ("bad-quic-id-short", welcome(hop(), [array(&[]), array(&[bin(&[1; 7])])])),
         ("bad-lane-8", undeliverable(8, "busy")),
         ("bad-lane-256", undeliverable(256, "busy")),
         ("bad-reason", undeliverable(0, "tired")),

@@ -283,6 +283,7 @@ impl Engine {
             },
             replaced: replaced.is_some(),
             pins: Vec::new(),
+            quic_ids: Vec::new(),
         };
         self.send(conn, Control::Welcome(welcome));
     }
