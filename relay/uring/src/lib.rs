@@ -32,10 +32,15 @@
 //!    [`sockets::Received::Empty`] will not be told again and must remember that by itself. An end
 //!    of stream that arrives with data is announced once: look at [`Readiness::peer_closed`], or
 //!    read until [`sockets::Received::End`].
-//! 5. **The mode of a descriptor does not matter.** The system calls here never wait
-//!    (`MSG_DONTWAIT`), and the ring waits also where `O_NONBLOCK` is set.
+//! 5. **The mode of a descriptor does not matter.** The system calls of [`sockets`] never wait
+//!    (`MSG_DONTWAIT`), those of [`udp`] set `O_NONBLOCK` themselves, and the ring waits also where
+//!    it is set.
 //! 6. **A multishot operation may end at any time**, most likely when the completion queue was
 //!    full. No event is lost; arm it again when a completion says `more == false`.
+//!
+//! UDP is hybrid too. A shard polls its [`udp::UdpSocket`] with the ring and calls
+//! [`udp::UdpSocket::receive`] until it says that nothing is there (rule 4). The kernel itself
+//! decides by the connection ID whose socket a datagram comes to ([`udp::Steering`]).
 //!
 //! Each rule is pinned by a test under `tests/`.
 //!
@@ -102,6 +107,7 @@ mod ring;
 mod setup;
 pub mod sockets;
 mod token;
+pub mod udp;
 mod wake;
 
 pub use completion::{Completion, Interest, Readiness};

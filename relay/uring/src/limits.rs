@@ -17,6 +17,15 @@ pub const SEND_BYTES_MAX: usize = i32::MAX as usize;
 /// Connections that the kernel accepts ahead of us on one listener, by default;
 /// `net.core.somaxconn` (4096 unless set) bounds it too.
 pub const LISTEN_BACKLOG: u32 = 4_096;
+/// Shards among which datagrams can be steered: what the one byte that decides can tell apart.
+pub const STEERING_SHARDS_MAX: usize = 256;
+/// Buffers of an [`Inbox`](crate::udp::Inbox): what one receive takes at most.
+pub const INBOX_BUFFERS: usize = 8;
+/// Bytes of one such buffer: the longest run of datagrams that the kernel joins into one (GRO).
+pub const INBOX_BUFFER_BYTES: usize = 65_536;
+/// Datagrams that one send can hold: what every kernel with GSO takes (UDP_MAX_SEGMENTS; newer ones
+/// take more).
+pub const SEGMENTS_MAX: usize = 64;
 /// How long a ring that is dropped waits for operations that are running at that moment.
 pub(crate) const DROP_CANCEL_MAX: Duration = Duration::from_secs(1);
 /// How often a ring that is dropped asks the kernel for the operations it cancelled. One is
@@ -25,3 +34,4 @@ pub(crate) const DROP_ROUNDS_MAX: u32 = 16;
 
 const _: () = assert!(RING_ENTRIES.is_power_of_two() && RING_ENTRIES <= RING_ENTRIES_MAX);
 const _: () = assert!(RING_COMPLETIONS >= RING_ENTRIES && RING_COMPLETIONS <= RING_COMPLETIONS_MAX);
+const _: () = assert!(0 < INBOX_BUFFERS && INBOX_BUFFERS <= quinn_udp::BATCH_SIZE);

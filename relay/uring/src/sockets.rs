@@ -3,6 +3,7 @@
 //! Nothing here blocks, whatever the mode of the descriptor, and nothing raises SIGPIPE.
 #![expect(unsafe_code, reason = "rustix has no TCP_NOTSENT_LOWAT")]
 
+use std::fmt;
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -75,12 +76,34 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
+/// What a socket carries. TCP and UDP have their own ports each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// EADDRINUSE.
-    #[error("{address} is in use by another process: stop it, or configure another port")]
+    #[error(
+        "{transport} {address} is in use by another process: stop it, or configure another port"
+    )]
     InUse {
+        /// Whose port it is.
+        transport: Transport,
         /// As asked for.
         address: SocketAddr,
     },
@@ -100,8 +123,12 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// Anything else.
-    #[error("listening on {address} failed ({source}): check limits and the system log")]
+    #[error(
+        "listening on {transport} {address} failed ({source}): check limits and the system log"
+    )]
     Failed {
+        /// What it was to carry.
+        transport: Transport,
         /// As asked for.
         address: SocketAddr,
         /// What the kernel said.
@@ -110,12 +137,12 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    fn new(address: SocketAddr, errno: Errno) -> Self {
+    pub(crate) fn new(transport: Transport, address: SocketAddr, errno: Errno) -> Self {
         match errno {
-            Errno::ADDRINUSE => Self::InUse { address },
+            Errno::ADDRINUSE => Self::InUse { transport, address },
             Errno::ACCESS => Self::Forbidden { address },
             Errno::ADDRNOTAVAIL => Self::NotLocal { address },
-            _ => Self::Failed { address, source: errno.into() },
+            _ => Self::Failed { transport, address, source: errno.into() },
         }
     }
 }
@@ -150,7 +177,7 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> Result<Listener, 
         let actual = SocketAddr::try_from(net::getsockname(&socket)?)?;
         Ok(Listener { socket, address: actual })
     };
-    open().map_err(|errno| ListenError::new(address, errno))
+    open().map_err(|errno| ListenError::new(Transport::Tcp, address, errno))
 }
 
 /// Opens `count` listening sockets of one address, one for each shard, among which the kernel
@@ -293,7 +320,7 @@ pub fn peer_addr(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     SocketAddr::try_from(peer).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-fn apply_buffers(socket: BorrowedFd<'_>, buffers: &SocketBuffers) -> Result<(), Errno> {
+pub(crate) fn apply_buffers(socket: BorrowedFd<'_>, buffers: &SocketBuffers) -> Result<(), Errno> {
     if let Some(bytes) = buffers.send {
         sockopt::set_socket_send_buffer_size(socket, bytes as usize)?;
     }

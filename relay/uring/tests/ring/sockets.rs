@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 
 use hushwire_uring::sockets::{
-    self, ListenError, ListenOptions, PortSharing, Received, SocketBuffers, listen, listen_shared,
+    self, ListenError, ListenOptions, PortSharing, Received, SocketBuffers, Transport, listen,
+    listen_shared,
 };
 use rustix::net::sockopt;
 
@@ -20,7 +21,9 @@ fn sharing(reuse_port: PortSharing) -> ListenOptions {
 #[track_caller]
 fn check_in_use(address: SocketAddr, options: &ListenOptions) {
     match listen(address, options) {
-        Err(ListenError::InUse { address: of }) => assert_eq!(of, address),
+        Err(ListenError::InUse { transport: Transport::Tcp, address: of }) => {
+            assert_eq!(of, address);
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -108,11 +111,15 @@ fn errors_name_cause_and_remedy() {
         assert!(text.contains(cause) && text.contains(remedy), "{text}");
     }
     let address: SocketAddr = "127.0.0.1:443".parse().unwrap();
-    check(&ListenError::InUse { address }, "in use", "another port");
+    for (transport, name) in [(Transport::Tcp, "TCP"), (Transport::Udp, "UDP")] {
+        check(&ListenError::InUse { transport, address }, "in use", "another port");
+        check(&ListenError::InUse { transport, address }, name, "127.0.0.1:443");
+    }
     check(&ListenError::Forbidden { address }, "may not be used", "CAP_NET_BIND_SERVICE");
     check(&ListenError::NotLocal { address }, "not an address", "ip address");
     let source = std::io::Error::from_raw_os_error(libc::ENOBUFS);
-    check(&ListenError::Failed { address, source }, "No buffer space", "system log");
+    let transport = Transport::Udp;
+    check(&ListenError::Failed { transport, address, source }, "No buffer space", "system log");
 }
 
 #[test]
