@@ -100,7 +100,7 @@ fn welcome() -> Control {
         },
         replaced: false,
         pins: Vec::new(),
-            quic_ids: Vec::new(),
+        quic_ids: Vec::new(),
     })
 }
 

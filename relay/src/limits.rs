@@ -10,6 +10,7 @@ use hushwire_engine::limits::{
     ADMISSIONS_PENDING_MAX, OPERATIONS_PENDING_MAX, REACH_QUESTIONS_MAX, SEALED_BYTES_MAX,
 };
 use hushwire_engine::{EngineLimits, MemoryLine};
+use hushwire_uring::limits::{INBOX_BUFFER_BYTES, INBOX_BUFFERS};
 use hushwire_wire::cell::Class;
 use hushwire_wire::limits::{EGRESS_BYTES_MAX, GRANTS_PER_ACCOUNT};
 
@@ -17,6 +18,7 @@ pub use self::bill::{Bill, BillLine, Payer};
 use crate::config::Config;
 use crate::shard::limits::{self as shard, ShardLimits};
 use crate::transport::limits::{HANDSHAKE_BYTES_MAX, RECORD_OVERHEAD_BYTES, SCRATCH_BYTES};
+use crate::transport::quic::limits as quic;
 use crate::{mesh, store};
 
 const KIB: usize = 1024;
@@ -27,7 +29,7 @@ pub const CONNECTIONS_DEFAULT: usize = 32_768;
 /// The least that is tried.
 const CONNECTIONS_MIN: usize = 16;
 /// Open files beside the connections that each shard has.
-const FILES_PER_SHARD: usize = 8;
+const FILES_PER_SHARD: usize = 10;
 /// Open files that the process has.
 const FILES_OF_PROCESS: usize = 64;
 
@@ -42,6 +44,11 @@ pub const SEND_BUFFER_BYTES: usize = 128 * KIB;
 pub const RECEIVE_BUFFER_BYTES: usize = 256 * KIB;
 /// `TCP_NOTSENT_LOWAT` of a connection in bytes.
 pub const NOT_SENT_BYTES: usize = 64 * KIB;
+
+/// `SO_RCVBUF` and `SO_SNDBUF` of a shard's UDP socket in bytes, as set: all its connections share it.
+pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * MIB;
+/// See above.
+pub const UDP_SEND_BUFFER_BYTES: usize = 4 * MIB;
 
 /// Estimated: a rustls connection in its handshake, with an ML-KEM share, its transcript and its flight.
 const HANDSHAKE_BYTES: usize = 40 * KIB;
@@ -72,8 +79,12 @@ const _: () = assert!(OPERATIONS_PENDING_MAX <= store::CHANGES_MAX);
 /// The numbers of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections.
+    /// Connections of TCP.
     pub connections_max: usize,
+    /// Connections of QUIC, beside those. None: the relay has no QUIC.
+    pub quic_connections_max: usize,
+    /// Credit of connections of QUIC beyond the least.
+    pub quic_window_pool_bytes: usize,
     /// Of these, connections that are not welcomed.
     pub unauthenticated_connections_max: usize,
     /// Of these, handshakes in progress; beyond, accepting pauses.
@@ -123,6 +134,8 @@ impl Limits {
         let unauthenticated = limits.unauthenticated_connections_max.min(connections_max);
         Self {
             connections_max,
+            quic_connections_max: limits.quic_connections_max,
+            quic_window_pool_bytes: limits.quic_window_pool_bytes,
             unauthenticated_connections_max: unauthenticated,
             handshakes_in_progress_max: limits.handshakes_in_progress_max.min(unauthenticated),
             handshakes_per_s: limits.handshakes_per_s,
@@ -152,7 +165,9 @@ impl Limits {
     /// The engine's part.
     pub(crate) fn engine(&self) -> EngineLimits {
         EngineLimits {
-            connections_max: saturated(self.connections_max),
+            connections_max: saturated(
+                self.connections_max.saturating_add(self.quic_connections_max),
+            ),
             unauthenticated_max: saturated(self.unauthenticated_connections_max),
             handshakes_per_s: self.handshakes_per_s,
             cells_per_s: self.cells_per_s,
@@ -174,6 +189,9 @@ impl Limits {
             handshakes_in_progress_max: self.handshakes_in_progress_max,
             output_held_bytes_max: self.output_held_bytes_max,
             carry_bytes_max: self.carry_pool_bytes,
+            tcp_connections_max: self.connections_max,
+            quic_connections_max: self.quic_connections_max,
+            quic_window_pool_bytes: self.quic_window_pool_bytes,
         }
     }
 
@@ -205,13 +223,20 @@ impl Limits {
         bill.kernel("connections", connections, KERNEL_CONNECTION_BYTES);
         let sockets = 2 * (SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES);
         bill.kernel("full socket buffers", connections.div_ceil(BUSY_SHARE), sockets);
+        let udp = 2 * (UDP_RECEIVE_BUFFER_BYTES + UDP_SEND_BUFFER_BYTES);
+        bill.kernel(
+            "UDP socket buffers",
+            if self.quic_connections_max > 0 { shards } else { 0 },
+            udp,
+        );
         bill.kernel("store map (page cache)", 1, self.map_bytes_max);
         bill
     }
 
     /// What one shard has beside its engine.
-    fn lines_of_shard(&self) -> [(&'static str, usize, usize); 16] {
+    fn lines_of_shard(&self) -> [(&'static str, usize, usize); 22] {
         let connections = self.connections_max;
+        let quic = self.quic_connections_max;
         let (unauthenticated, handshakes) =
             (self.unauthenticated_connections_max, self.handshakes_in_progress_max);
         let handshake = HANDSHAKE_BYTES + HANDSHAKE_BYTES_MAX + shard::HANDSHAKING_BYTES;
@@ -225,6 +250,16 @@ impl Limits {
             ("ring: completions", completions, COMPLETION_BYTES + shard::COMPLETION_BYTES),
             ("connections", connections, shard::CONNECTION_BYTES),
             ("keys in aws-lc", connections, CIPHER_BYTES),
+            ("QUIC: connections", quic, shard::QUIC_CONNECTION_BYTES),
+            ("QUIC: quinn-proto and rustls", quic, quic::QUINN_CONNECTION_BYTES),
+            ("QUIC: least windows", quic, quic::LEAN_WINDOWS_BYTES),
+            ("QUIC: larger windows", 1, self.quic_window_pool_bytes),
+            ("QUIC: lanes without credit", 1, quic::STUCK_BYTES_MAX),
+            (
+                "QUIC: datagrams being read",
+                if quic > 0 { INBOX_BUFFERS } else { 0 },
+                INBOX_BUFFER_BYTES,
+            ),
             ("handshakes in progress", handshakes, handshake),
             ("challenges", unauthenticated, shard::CHALLENGED_BYTES),
             ("incomplete records", 1, self.carry_pool_bytes),

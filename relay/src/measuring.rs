@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hushwire_engine::Envelope;
 use hushwire_uring::Wake;
-use hushwire_wire::control::Hello;
+use hushwire_wire::control::{Hello, Transport};
 use hushwire_wire::id::RelayId;
 use rustls::server::ServerConfig;
 
@@ -75,7 +75,7 @@ impl Greeting {
     /// Challenges a connection with this TLS exporter; `None` without randomness.
     #[must_use]
     pub fn new(relay: RelayId, binding: [u8; 32]) -> Option<Self> {
-        greeting::challenge(relay, binding).map(Self)
+        greeting::challenge(relay, Transport::Tls, binding).map(Self)
     }
 
     /// The content of CHALLENGE.

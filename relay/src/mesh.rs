@@ -23,8 +23,8 @@ use std::sync::Arc;
 use hushwire_engine::{Envelope, PortMessage};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::shard::MovedConnection;
 use crate::shard::limits::{MESH_CONTROL_MAX, MESH_CONTROL_WAITING_MAX};
+use crate::shard::{MovedConnection, QuicPost};
 use buffers::Buffers;
 use doorbell::Doorbell;
 
@@ -57,6 +57,8 @@ pub(crate) enum MeshControl {
     Engine(PortMessage),
     /// A connection that has introduced itself moves to its device's home.
     Moved(Box<MovedConnection>),
+    /// What QUIC has to say to a connection on another shard, or of one.
+    Quic(Box<QuicPost>),
 }
 
 /// Cells that have left their queue and whose buffers are not yet on their way back.
@@ -85,9 +87,9 @@ pub(crate) struct Mesh {
     turn: usize,
 }
 
-/// Why a cell or message did not enter the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MeshFull;
+/// What did not enter the mesh for want of room.
+#[derive(Debug)]
+pub(crate) struct MeshFull<T>(pub(crate) T);
 
 impl Mesh {
     /// The ends of every shard, in the order of their numbers; `doorbells` has one a shard. Up to
@@ -134,17 +136,17 @@ impl Mesh {
         shard: usize,
         envelope: Envelope,
         cell: &[u8],
-    ) -> Result<(), MeshFull> {
+    ) -> Result<(), MeshFull<()>> {
         let port = self.port(shard);
         if port.cells_out.is_full() {
-            return Err(MeshFull);
+            return Err(MeshFull(()));
         }
         while let Ok(buffer) = port.buffers_in.pop() {
             port.buffers.back(buffer);
         }
-        let buffer = port.buffers.copy(cell).ok_or(MeshFull)?;
+        let buffer = port.buffers.copy(cell).ok_or(MeshFull(()))?;
         port.rung_for = true;
-        port.cells_out.push(CrossingCell { envelope, cell: buffer }).map_err(|_| MeshFull)
+        port.cells_out.push(CrossingCell { envelope, cell: buffer }).map_err(|_| MeshFull(()))
     }
 
     /// Posts a control message; what does not fit waits here, in order, within its bound.
@@ -152,14 +154,27 @@ impl Mesh {
         &mut self,
         shard: usize,
         message: MeshControl,
-    ) -> Result<(), MeshFull> {
+    ) -> Result<(), Box<MeshFull<MeshControl>>> {
         let port = self.port(shard);
         if port.control_waiting.len() >= MESH_CONTROL_WAITING_MAX {
-            return Err(MeshFull);
+            return Err(Box::new(MeshFull(message)));
         }
         port.control_waiting.push_back(message);
         port.advance();
         Ok(())
+    }
+
+    /// Posts a control message that may be lost, unless others wait: a datagram.
+    pub(crate) fn post_datagram(
+        &mut self,
+        shard: usize,
+        datagram: QuicPost,
+    ) -> Result<(), MeshFull<()>> {
+        if !self.port(shard).control_waiting.is_empty() {
+            return Err(MeshFull(()));
+        }
+        let message = MeshControl::Quic(Box::new(datagram));
+        self.post_control(shard, message).map_err(|_| MeshFull(()))
     }
 
     /// The next control message from any shard; all have their turn.

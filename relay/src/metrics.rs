@@ -153,6 +153,13 @@ shard_metrics! {
     shard {
         bytes_in: Counter, "Bytes received from devices, TLS included.";
         bytes_out: Counter, "Bytes sealed for devices, TLS included.";
+        datagrams_in: Counter, "Datagrams received of QUIC.";
+        datagrams_out: Counter, "Datagrams sent of QUIC.";
+        datagrams_strayed: Counter, "Datagrams that the kernel gave to another shard than their connection ID names.";
+        quic_accepted: Counter, "Connections of QUIC that began.";
+        quic_retries: Counter, "Connections of QUIC that were asked to prove their address first.";
+        quic_turned: Counter, "Connections of QUIC not taken: too many of them, or the relay stops.";
+        lanes_stuck: Counter, "Lanes whose device gives no credit although it reads others.";
         accept_failures: Counter, "Times the system refused a connection, most likely for want of descriptors.";
         pauses: Counter, "Turns that waited a tenth of a millisecond because receives get fuller by it.";
         carry_evictions: Counter, "Connections closed because the memory for half records was used up.";

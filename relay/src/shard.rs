@@ -12,6 +12,7 @@
 //! | `sending` | the two stages of egress |
 //! | `commands`, `asking` | what the engine wants done, and asked of the store |
 //! | `closing` | a connection's end, which takes its time |
+//! | `quic` | the same four for connections of QUIC |
 //! | `crossing` | the mesh and the inbox |
 //! | `output`, `slots`, `connection` | what they work on |
 
@@ -25,6 +26,7 @@ pub(crate) mod greeting;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 mod output;
+mod quic;
 mod reading;
 mod sending;
 mod slots;
@@ -40,6 +42,7 @@ use hushwire_uring::{Completion, DormantRing, Kind, Ring, Token};
 use hushwire_wire::id::{DeviceId, RelayId};
 
 pub(crate) use connection::MovedConnection;
+pub(crate) use quic::{QuicParts, QuicPost};
 
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
@@ -54,6 +57,7 @@ use connection::Connection;
 use inbox::Posted;
 use limits::ShardLimits;
 use output::OutputPool;
+use quic::{Quic, UDP_READ, UDP_WRITE};
 use slots::CellSlots;
 
 const ACCEPT: Kind = Kind::accept(0);
@@ -73,6 +77,8 @@ pub(crate) struct ShardParts {
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) limits: ShardLimits,
+    /// Without, the shard has no QUIC.
+    pub(crate) quic: Option<QuicParts>,
     /// The zero of [`Time`], the same for all shards.
     pub(crate) epoch: Instant,
 }
@@ -93,6 +99,7 @@ pub(crate) struct Shard {
     epoch: Instant,
 
     accepting: Accepting,
+    quic: Option<Box<Quic>>,
     /// By the index of the engine's connection ID.
     connections: Vec<Option<Connection>>,
     open_connections: usize,
@@ -139,6 +146,7 @@ impl Shard {
     /// Takes over the ring; to be called on the shard's own thread.
     pub(crate) fn new(parts: ShardParts) -> Result<Self, ShardError> {
         let ring = parts.ring.enable()?;
+        let quic = parts.quic.map(|quic| Box::new(Quic::new(quic, &parts.limits, parts.epoch)));
         Ok(Self {
             engine: parts.engine,
             relay: parts.relay,
@@ -151,6 +159,7 @@ impl Shard {
             metrics: parts.metrics,
             epoch: parts.epoch,
             accepting: Accepting::new(parts.listener),
+            quic,
             connections: Vec::new(),
             open_connections: 0,
             closing: HashMap::new(),
@@ -180,6 +189,7 @@ impl Shard {
         let doorbell = Arc::clone(&self.doorbell);
         self.ring.watch(doorbell.wake(), Token::new(WAKE, 0, 0))?;
         self.accept_again()?;
+        self.listen_udp()?;
         loop {
             self.turn()?;
             // Before resting: an order that the turn took may leave nothing to wake up for.
@@ -188,6 +198,7 @@ impl Shard {
             }
             self.rest()?;
         }
+        self.quic_farewell(self.clock());
         self.tell_seen();
         self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
         Ok(())
@@ -205,10 +216,14 @@ impl Shard {
         self.completions = completions;
 
         self.read_ready(now)?;
+        self.read_datagrams(now)?;
         self.take_posted(now)?;
+        self.quic_timers(now);
+        self.drive_stirred(now)?;
         self.engine.handle_timeout(now);
         self.carry_out(now)?;
         self.flush(now);
+        self.watch_udp_room()?;
         self.end_broken(now)?;
         self.carry_out(now)?;
         self.accept_when_possible(now)?;
@@ -256,7 +271,8 @@ impl Shard {
     }
 
     fn has_work(&mut self) -> bool {
-        !self.ready.is_empty() || !self.dirty.is_empty() || self.ring.has_pending()
+        let quic = self.quic.as_ref().is_some_and(|quic| quic.has_work());
+        quic || !self.ready.is_empty() || !self.dirty.is_empty() || self.ring.has_pending()
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -265,7 +281,8 @@ impl Shard {
         let mesh = self.mesh.has_waiting().then(|| soon(1));
         let linger = self.closing.values().map(Closing::deadline).min();
         let accept = self.accepting.retry_at();
-        [self.engine.poll_timeout(), sweep, mesh, linger, accept, self.drain_until]
+        let quic = self.quic.as_ref().and_then(|quic| quic.deadline());
+        [self.engine.poll_timeout(), sweep, mesh, linger, accept, quic, self.drain_until]
             .into_iter()
             .flatten()
             .min()
@@ -274,7 +291,9 @@ impl Shard {
     fn is_over(&self) -> bool {
         self.stopping
             || self.drain_until.is_some_and(|until| {
-                (self.open_connections == 0 && self.closing.is_empty()) || self.clock() >= until
+                let lingers = self.quic.as_ref().is_some_and(|quic| quic.lingers());
+                let is_empty = self.open_connections == 0 && self.closing.is_empty() && !lingers;
+                is_empty || self.clock() >= until
             })
     }
 
@@ -288,8 +307,15 @@ impl Shard {
         match completion {
             Completion::Accepted { socket, more, .. } => self.accepted(socket, more, now)?,
             Completion::AcceptFailed { error, more, .. } => self.accept_failed(&error, more, now),
-            Completion::Polled { token, ready, more } => self.polled(token, ready, more)?,
-            Completion::PollEnded { token, .. } => self.poll_ended(token)?,
+            Completion::Polled { token, ready, more } => match token.kind() {
+                UDP_READ => self.udp_readable(ready, more),
+                UDP_WRITE => self.udp_writable(),
+                _ => self.polled(token, ready, more)?,
+            },
+            Completion::PollEnded { token, error } => match token.kind() {
+                UDP_READ | UDP_WRITE => return Err(error.into()),
+                _ => self.poll_ended(token)?,
+            },
             Completion::Sent { token, result, .. } => self.sent(token, result, now)?,
             Completion::Cancelled { .. }
             | Completion::Woken { .. }

@@ -151,7 +151,7 @@ fn the_relays_key_updates_look_like_cells() {
     let mut device = introduced(&relay, &proxy);
     for round in 0..3 {
         // Asks for an update of the relay's keys as well (RFC 8446 §4.6.3).
-        device.raw.tls.conn.refresh_traffic_keys().expect("keys");
+        device.raw.tls().conn.refresh_traffic_keys().expect("keys");
         assert!(matches!(device.ask(round, Request::Ping), Control::Pong { .. }));
     }
     drop(device);
@@ -185,7 +185,7 @@ fn the_relays_errors_and_alerts_look_like_cells() {
         ("a record under no key", |device| {
             let mut record = vec![0x5a; 278];
             record[..5].copy_from_slice(&[23, 3, 3, 1, 17]);
-            device.raw.tls.sock.write_all(&record).expect("the relay reads");
+            device.raw.tls().sock.write_all(&record).expect("the relay reads");
         }),
     ];
     for (what, mistake) in mistakes {

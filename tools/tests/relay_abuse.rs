@@ -47,8 +47,8 @@ fn key_updates_asked_for_by_a_device_that_does_not_read_cost_one() {
     let sealed = total(&relay, "bytes_out");
     for _ in 0..ASKED {
         let read = total(&relay, "bytes_in");
-        stuck.raw.tls.conn.refresh_traffic_keys().expect("TLS 1.3");
-        stuck.raw.tls.flush().expect("the relay reads");
+        stuck.raw.tls().conn.refresh_traffic_keys().expect("TLS 1.3");
+        stuck.raw.tls().flush().expect("the relay reads");
         eventually("it is read", || total(&relay, "bytes_in") > read);
     }
     // Its answer comes in a later turn than the last of them.
@@ -90,7 +90,7 @@ fn misbehave(relay: &RelayProcess, way: usize, member: &Identity, other: &Device
             2 => raw.say_content(&hello),
             3 => {
                 raw.say_content(&hello)?;
-                raw.tls.sock.shutdown(Shutdown::Write)
+                raw.tls().sock.shutdown(Shutdown::Write)
             }
             // Ahead of the welcome: cells, another introduction, garbage, a record cut short.
             4 => {
@@ -103,22 +103,22 @@ fn misbehave(relay: &RelayProcess, way: usize, member: &Identity, other: &Device
             }
             6 => {
                 raw.say_content(&hello)?;
-                raw.tls.sock.write_all(&[0xff; 100])
+                raw.tls().sock.write_all(&[0xff; 100])
             }
             7 => {
                 raw.say_content(&hello)?;
-                raw.tls.sock.write_all(&[23, 3, 3, 1, 22, 9, 9, 9])?;
+                raw.tls().sock.write_all(&[23, 3, 3, 1, 22, 9, 9, 9])?;
                 raw.hear().map(drop)?;
-                raw.tls.sock.write_all(&[9; 300])
+                raw.tls().sock.write_all(&[9; 300])
             }
             // Key updates around the introduction.
             8 => {
                 for _ in 0..10 {
-                    raw.tls.conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
+                    raw.tls().conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
                 }
                 raw.say_content(&hello)?;
-                raw.tls.conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
-                raw.tls.flush()?;
+                raw.tls().conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
+                raw.tls().flush()?;
                 raw.hear().map(drop)?;
                 raw.say(&ping(1))?;
                 raw.hear().map(drop)
@@ -139,8 +139,8 @@ fn misbehave(relay: &RelayProcess, way: usize, member: &Identity, other: &Device
                 raw.say_content(&hello)?;
                 raw.hear()?;
                 raw.send_bytes(&cell(Class::C7, 1)[..16_384])?;
-                raw.tls.conn.send_close_notify();
-                raw.tls.flush()
+                raw.tls().conn.send_close_notify();
+                raw.tls().flush()
             }
         }
     })();

@@ -28,7 +28,7 @@ pub(crate) fn welcome() -> Option<Vec<u8>> {
         },
         replaced: false,
         pins: Vec::new(),
-            quic_ids: Vec::new(),
+        quic_ids: Vec::new(),
     });
     enclose(&welcome.encode())
 }

@@ -173,6 +173,7 @@ fn engine(shards: u16, devices: u32) -> Engine {
         table_key: [2; 16],
         relay: RelayId::new([3; 32]),
         region: String::new(),
+        quic_ids: 0,
         limits: EngineLimits {
             connections_max: devices,
             cells_per_s: 1_000_000_000,

@@ -55,7 +55,7 @@ pub(crate) fn welcome() -> Welcome {
         },
         replaced: false,
         pins: Vec::new(),
-            quic_ids: Vec::new(),
+        quic_ids: Vec::new(),
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) enum Target {
 pub(crate) struct Outlet {
     /// Bytes sealed and not drained.
     pub(crate) sealed: u32,
+    /// A bit for each lane that the device gives no credit for.
+    pub(crate) stuck: u8,
     /// It could not hold one more control message: it will be closed.
     pub(crate) overflowed: bool,
     pub(crate) queue: Queue,
@@ -138,6 +140,7 @@ impl Outlet {
     fn new() -> Self {
         Self {
             sealed: 0,
+            stuck: 0,
             overflowed: false,
             queue: Queue::new(),
             backlog: VecDeque::new(),
@@ -149,6 +152,12 @@ impl Outlet {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.queue.cells() == 0 && self.backlog.is_empty() && self.slots.is_none()
+    }
+
+    /// Whether the device gives no credit for this lane.
+    #[inline]
+    pub(crate) fn is_stuck(&self, lane: u8) -> bool {
+        self.stuck >> (lane & 7) & 1 == 1
     }
 
     pub(crate) fn is_empty(&self) -> bool {

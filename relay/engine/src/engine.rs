@@ -60,6 +60,8 @@ pub struct Config {
     pub relay: RelayId,
     /// The operator's name for the place, for WELCOME.
     pub region: String,
+    /// Connection IDs of QUIC in a WELCOME: the engine leaves room for so many, and the I/O layer draws them.
+    pub quic_ids: usize,
     /// Bounds.
     pub limits: EngineLimits,
     /// Seed of jitter; nothing secret comes from it.

@@ -66,6 +66,18 @@ impl SourcePrefix {
     }
 }
 
+impl SourcePrefix {
+    /// The same for an address that somebody claims and has not proved to be theirs: it has an allowance of its own, so that
+    /// a stranger cannot use up the one of the address' owner.
+    #[must_use]
+    pub fn unproved(address: IpAddr) -> Self {
+        Self(Self::of(address).0 ^ UNPROVED)
+    }
+}
+
+/// No address has a prefix with these bits: ff00::/8 is multicast, and sends nothing.
+const UNPROVED: u64 = 0xffff_0000_0000_0000;
+
 impl fmt::Debug for SourcePrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SourcePrefix(_)")
@@ -87,6 +99,8 @@ mod tests {
         check("::ffff:192.0.2.7", 0xc000_0207);
         check("2001:db8:1:2:3:4:5:6", 0x2001_0db8_0001_0002);
         check("2001:db8:1:2::9", 0x2001_0db8_0001_0002);
+        let here = IpAddr::from([192, 0, 2, 7]);
+        assert_ne!(SourcePrefix::unproved(here), SourcePrefix::of(here));
         assert!(!format!("{:?}", SourcePrefix(7)).contains('7'));
     }
 }

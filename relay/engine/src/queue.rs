@@ -228,6 +228,29 @@ impl Pool {
         Some(waiting)
     }
 
+    /// Takes the cells of one lane out; the others keep their order.
+    pub(crate) fn take_lane(
+        &mut self,
+        queue: &mut Queue,
+        recipient: u32,
+        lane: u8,
+    ) -> Vec<Waiting> {
+        let (mut taken, mut kept) = (Vec::new(), Vec::new());
+        while let Some(entry) = self.entries.get(queue.head as usize) {
+            let sender = self.shares[entry.share as usize].sender;
+            let Some(waiting) = self.pop(queue) else { break };
+            if waiting.origin.lane == lane {
+                taken.push(waiting);
+            } else {
+                kept.push((sender, waiting));
+            }
+        }
+        for (sender, waiting) in kept {
+            self.push(queue, recipient, &sender, waiting);
+        }
+        taken
+    }
+
     /// The largest share of any queue, in bytes, and the sum of all.
     pub(crate) fn audit_shares(&self) -> (u32, usize) {
         let bytes = || self.by_sender.iter().map(|&share| self.bytes_of(share));

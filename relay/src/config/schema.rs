@@ -156,9 +156,14 @@ sections! {
         unauthenticated_connections_max: usize = limits::UNAUTHENTICATED_CONNECTIONS_MAX, in 1..=1_048_576;
         /// Life of a connection that is not welcomed, in milliseconds.
         unauthenticated_ms_max: u64 = limits::UNAUTHENTICATED_MS_MAX, in 500..=60_000;
-        /// Connections of a shard. 0: as many as the system's limit of open files allows
+        /// Connections of TCP of a shard. 0: as many as the system's limit of open files allows
         /// (`LimitNOFILE=` of the service), at most 32_768.
         connections_max: usize = 0, in 0..=4_194_304;
+        /// Connections of QUIC of a shard, beside those of TCP. 0: no QUIC.
+        quic_connections_max: usize = 4_096, in 0..=4_194_304;
+        /// Bytes that connections of QUIC of a shard may have on their way in both directions, beside the 32 KiB that each
+        /// has. A connection takes 480 KiB of it while there is some.
+        quic_window_pool_bytes: usize = 256 * MIB, in MIB..=256 * GIB;
         /// A connection that says nothing for so long is closed, in milliseconds. Devices send a
         /// keep-alive every 25 seconds.
         idle_ms: u64 = limits::IDLE_MS, in limits::KEEP_ALIVE_MS * 2 + 1..=3_600_000;

@@ -1,13 +1,16 @@
 //! From a configuration to running threads, one step after another: what cannot be done is found before
 //! anything runs, and a failed step takes back those before it.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hushwire_engine::{Config as EngineConfig, Engine, ShardId};
-use hushwire_uring::sockets::{self, ListenOptions, SocketBuffers};
+use hushwire_uring::sockets::{self, ListenError, ListenOptions, SocketBuffers};
+use hushwire_uring::udp::{self, Steering, UdpGroup, UdpOptions};
 use hushwire_uring::{DormantRing, RingOptions, Wake, affinity, probe, raise_nofile};
+use hushwire_wire::limits::QUIC_IDS_MAX;
 use rustix::process::{Resource, getrlimit};
 
 use super::shards::{self, Seed};
@@ -22,9 +25,10 @@ use crate::limits::{self, Bill, BillLine, Limits, Payer};
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::metrics::ShardMetrics;
-use crate::shard::ShardParts;
 use crate::shard::inbox::Postbox;
-use crate::store::{Store, StoreOptions};
+use crate::shard::{QuicParts, ShardParts};
+use crate::store::{Meta, Store, StoreOptions};
+use crate::transport::quic::QuicServer;
 use crate::transport::{ServerTls, ServerTlsOptions};
 
 /// HTTP connections that wait to be accepted.
@@ -57,8 +61,8 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
     let identity = Identity::load_or_make(&config.tls, data_dir, public, clock.unix_s())?;
     let tls = ServerTls::from_certified(identity.certified_key(), &ServerTlsOptions::default())?;
 
-    let sockets = listen(config, shards)?;
-    let address = sockets.first().map_or(config.listen.address, |it| it.address);
+    let Listening { sockets, address, datagrams } = listen_on_both(config, shards, &meta, &limits)?;
+    let quic = datagrams.map(|sockets| quic_parts(sockets, &meta, &tls, &limits)).transpose()?;
     let http = listen_http(config)?;
     let admin = AdminSocket::bind(config.control.admin_socket.as_path())?;
 
@@ -71,6 +75,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         control: http.local_addr().map_err(resource("asking a socket for its address"))?,
         memory_bill_bytes: bill.total_bytes(Payer::Relay) as u64,
     };
+    let quic_ids = if quic.is_some() { QUIC_IDS_MAX } else { 0 };
     let engine = |number: u16| -> Result<EngineConfig, StartError> {
         Ok(EngineConfig {
             shard: ShardId(number),
@@ -79,6 +84,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
             table_key: random().map_err(StartError::System)?,
             relay: meta.relay_id,
             region: config.relay.region.as_str().to_owned(),
+            quic_ids,
             limits: limits.engine(),
             seed: u64::from_le_bytes(random().map_err(StartError::System)?),
             unix_ms_at_zero: clock.unix_ms,
@@ -92,6 +98,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
     let mut seeds = Vec::with_capacity(shards);
     let mut ends = Vec::with_capacity(shards);
     let meshes = Mesh::all(&doorbells, limits.mesh_bytes_max);
+    let mut quic = quic.into_iter().flatten();
     for (number, ((listener, doorbell), mesh)) in
         sockets.into_iter().zip(doorbells).zip(meshes).enumerate()
     {
@@ -106,6 +113,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         let engine = engine(number as u16)?;
         let (relay, tls, epoch) = (meta.relay_id, Arc::clone(&tls), clock.epoch);
         let limits = limits.shard();
+        let quic = quic.next();
         let parts = move || ShardParts {
             engine: Engine::new(engine),
             relay,
@@ -118,6 +126,7 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
             doorbell,
             metrics,
             limits,
+            quic,
             epoch,
         };
         let cpu = if shards <= cpus.len() { cpus.get(number).copied() } else { None };
@@ -235,6 +244,75 @@ fn listen(config: &Config, shards: usize) -> Result<Vec<sockets::Listener>, Star
     };
     let options = ListenOptions { buffers, ..ListenOptions::default() };
     sockets::listen_shared(config.listen.address, shards, &options).map_err(StartError::Listen)
+}
+
+/// Ports of TCP that are tried for one whose twin of UDP is free too, where any port will do.
+const PORTS_TRIED_MAX: usize = 32;
+
+/// The sockets of all shards.
+struct Listening {
+    sockets: Vec<sockets::Listener>,
+    /// The actual one.
+    address: SocketAddr,
+    /// `None` where no QUIC is wanted.
+    datagrams: Option<UdpGroup>,
+}
+
+/// Listens by TCP and, unless no QUIC is wanted, on the same port of UDP.
+fn listen_on_both(
+    config: &Config,
+    shards: usize,
+    meta: &Meta,
+    limits: &Limits,
+) -> Result<Listening, StartError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let sockets = listen(config, shards)?;
+        let address = sockets.first().map_or(config.listen.address, |it| it.address);
+        if limits.quic_connections_max == 0 {
+            return Ok(Listening { sockets, address, datagrams: None });
+        }
+        match listen_udp(address, &Steering::new(meta.steering, shards)) {
+            Ok(group) => return Ok(Listening { sockets, address, datagrams: Some(group) }),
+            Err(ListenError::InUse { .. })
+                if config.listen.address.port() == 0 && tries < PORTS_TRIED_MAX => {}
+            Err(error) => return Err(StartError::Listen(error)),
+        }
+    }
+}
+
+fn listen_udp(address: SocketAddr, steering: &Steering) -> Result<UdpGroup, ListenError> {
+    let options = UdpOptions {
+        receive_buffer: Some(limits::UDP_RECEIVE_BUFFER_BYTES as u32),
+        send_buffer: Some(limits::UDP_SEND_BUFFER_BYTES as u32),
+        ..UdpOptions::default()
+    };
+    let group = udp::bind_shared(address, steering, &options)?;
+    if !group.steered {
+        tracing::warn!(
+            "the kernel lets no filter steer QUIC: datagrams for other shards cross the mesh, which costs more"
+        );
+    }
+    Ok(group)
+}
+
+/// What each shard's QUIC is built from.
+fn quic_parts(
+    group: UdpGroup,
+    meta: &Meta,
+    tls: &ServerTls,
+    limits: &Limits,
+) -> Result<Vec<QuicParts>, StartError> {
+    let steering = Steering::new(meta.steering, group.sockets.len());
+    let server = QuicServer::new(tls, &meta.home_key, steering, limits.idle_ms)
+        .map_err(|error| StartError::Resource { what: "QUIC", source: io::Error::other(error) })?;
+    let parts = group.sockets.into_iter().enumerate().map(|(shard, bound)| QuicParts {
+        server: Arc::clone(&server),
+        shard: shard as u16,
+        socket: bound.socket,
+    });
+    Ok(parts.collect())
 }
 
 fn listen_http(config: &Config) -> Result<TcpListener, StartError> {

@@ -6,11 +6,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use hushwire_engine::{ConnId, SourcePrefix, Time};
 use hushwire_uring::{Interest, Token, sockets};
 use hushwire_wire::cell::{HEADER_LEN, LaneCounters, set_counter};
-use hushwire_wire::control::enclose;
+use hushwire_wire::control::{Transport, enclose};
 use hushwire_wire::limits::HELLO_CLASS_MAX;
 
-use super::connection::{Connection, Handshaking, Link, POLL, Poll, Stage, Who};
-use super::output::Outbox;
+use super::connection::{Connection, Handshaking, Link, POLL, Poll, Stage, Tcp, Who, Wire, token};
 use super::reading::Stop;
 use super::{ACCEPT, Shard, ShardError, greeting, seconds};
 use crate::shard::limits::ACCEPT_RETRY_MS;
@@ -32,6 +31,16 @@ impl Accepting {
 
     pub(super) fn retry_at(&self) -> Option<Time> {
         self.retry_at
+    }
+
+    /// Handshakes under way.
+    pub(super) fn handshakes(&self) -> usize {
+        self.handshakes
+    }
+
+    /// A handshake began.
+    pub(super) fn handshake_begun(&mut self) {
+        self.handshakes += 1;
     }
 
     /// A handshake ended, well or not.
@@ -110,27 +119,18 @@ impl Shard {
 
     fn admit(&mut self, socket: OwnedFd, now: Time) -> Result<(), String> {
         let peer = sockets::peer_addr(socket.as_fd()).map_err(|error| error.to_string())?;
+        let quic = self.quic.as_ref().map_or(0, |quic| quic.open());
+        if self.open_connections - quic >= self.limits.tcp_connections_max {
+            return Err("there are as many connections as the limit allows".to_owned());
+        }
         let tls = self.tls.handshake().map_err(|fault| fault.to_string())?;
         let id = self
             .engine
             .handle_accept(SourcePrefix::of(peer.ip()), now)
             .map_err(|turned| format!("{turned:?}"))?;
-        self.insert(Connection {
-            id,
-            socket,
-            stage: Stage::Handshaking(Box::new(Handshaking {
-                tls,
-                challenged: None,
-                begun: false,
-            })),
-            outbox: Outbox::default(),
-            poll: Poll::Idle,
-            ready: false,
-            dirty: false,
-            deaf: false,
-            peer_closed: false,
-            used_s: seconds(now),
-        });
+        let stage = Stage::Handshaking(Box::new(Handshaking { tls, begun: false }));
+        let wire = Wire::Tcp(Tcp::new(socket, stage));
+        self.insert(Connection::new(id, Who::Stranger, LaneCounters::default(), wire, now));
         self.poll_once(id).map_err(|error| error.to_string())
     }
 
@@ -138,11 +138,11 @@ impl Shard {
     pub(super) fn poll_once(&mut self, id: ConnId) -> Result<(), ShardError> {
         if let Some(connection) = self.connections[id.index()].as_mut()
             && connection.id == id
-            && connection.poll == Poll::Idle
+            && let Some(tcp) = connection.tcp()
+            && tcp.poll == Poll::Idle
         {
-            let token = connection.token(POLL);
-            self.ring.poll_once(connection.socket.as_fd(), token, Interest::Read)?;
-            connection.poll = Poll::Once;
+            self.ring.poll_once(tcp.socket.as_fd(), token(id, POLL), Interest::Read)?;
+            tcp.poll = Poll::Once;
         }
         Ok(())
     }
@@ -159,8 +159,10 @@ impl Shard {
         let mut flight = Vec::new();
         let outcome = self.advance_handshake(id, input, &mut flight);
         if let Some(connection) = self.connections[id.index()].as_mut() {
-            connection.outbox.append(&mut self.output, &flight);
             connection.used_s = seconds(now);
+            if let Some(tcp) = connection.tcp() {
+                tcp.outbox.append(&mut self.output, &flight);
+            }
         }
         self.mark_dirty(id);
         self.flush_if_many(now);
@@ -169,8 +171,8 @@ impl Shard {
 
     /// Counts a handshake from its first bytes on: whoever connects and says nothing holds nobody up.
     fn begin(&mut self, id: ConnId) {
-        if let Some(connection) = self.connection(id)
-            && let Stage::Handshaking(shaking) = &mut connection.stage
+        if let Some(tcp) = self.connection(id).and_then(Connection::tcp)
+            && let Stage::Handshaking(shaking) = &mut tcp.stage
             && !std::mem::replace(&mut shaking.begun, true)
         {
             self.accepting.handshakes += 1;
@@ -185,7 +187,8 @@ impl Shard {
     ) -> Result<Option<usize>, Fault> {
         let relay = self.relay;
         let Some(connection) = self.connection(id) else { return Ok(None) };
-        let Stage::Handshaking(shaking) = &mut connection.stage else { return Ok(None) };
+        let Wire::Tcp(tcp) = &mut connection.wire else { return Ok(None) };
+        let Stage::Handshaking(shaking) = &mut tcp.stage else { return Ok(None) };
         let mut used = 0;
         loop {
             match shaking.tls.advance(&input[used..], flight)? {
@@ -193,36 +196,23 @@ impl Shard {
                 Progress::Flight { consumed } => {
                     used += consumed;
                     let binding = shaking.tls.binding()?;
-                    let challenged = greeting::challenge(relay, binding)
+                    let challenged = greeting::challenge(relay, Transport::Tls, binding)
                         .ok_or(Fault::Internal("the system has no randomness"))?;
                     let mut cell = enclose(&challenged.challenge)
                         .ok_or(Fault::Internal("a challenge fits the smallest cell"))?;
-                    set_counter(&mut cell[..HEADER_LEN], 0);
+                    set_counter(&mut cell[..HEADER_LEN], connection.counters.take(0));
                     shaking.tls.send(&cell, flight)?;
-                    shaking.challenged = Some(Box::new(challenged));
+                    connection.who = Who::Challenged(Box::new(challenged));
                 }
                 Progress::Done { consumed, established } => {
                     used += consumed;
-                    let challenged = shaking.challenged.take();
-                    let challenged =
-                        challenged.ok_or(Fault::Internal("a handshake without a first flight"))?;
-                    connection.stage = Stage::Open(open(*established, challenged));
+                    let Established { opener, sealer, .. } = *established;
+                    let inbound = Inbound::new(opener, HELLO_CLASS_MAX);
+                    tcp.stage = Stage::Open(Link { inbound, sealer });
                     self.accepting.handshake_over();
                     return Ok(Some(input.len() - used));
                 }
             }
         }
-    }
-}
-
-fn open(established: Established, challenged: Box<super::connection::Challenged>) -> Link {
-    let mut counters = LaneCounters::default();
-    // The challenge went with the first flight.
-    counters.take(0);
-    Link {
-        inbound: Inbound::new(established.opener, HELLO_CLASS_MAX),
-        sealer: established.sealer,
-        counters,
-        who: Who::Challenged(challenged),
     }
 }

@@ -13,7 +13,7 @@ use hushwire_uring::sockets::{self, Received};
 use hushwire_uring::{Interest, Token};
 use hushwire_wire::cell::Class;
 
-use super::connection::{CANCEL, Connection, POLL, Poll, SEND, Stage};
+use super::connection::{CANCEL, Connection, POLL, Poll, SEND, Stage, Tcp, Wire, token};
 use super::limits::{CLOSING_MAX, DISCARD_BYTES, LINGER_BYTES_MAX, LINGER_MS_MAX};
 use super::output::{Flushed, Follows, Outbox};
 use super::{Shard, ShardError};
@@ -68,12 +68,20 @@ impl Shard {
         tracing::debug!(?ending, connection = id.index(), "a connection ends");
         self.count(&ending);
         self.engine.handle_closed(id, now);
-        if let Stage::Handshaking(shaking) = &connection.stage
-            && shaking.begun
-        {
-            self.accepting.handshake_over();
+        match connection.wire {
+            Wire::Tcp(tcp) => {
+                if let Stage::Handshaking(shaking) = &tcp.stage
+                    && shaking.begun
+                {
+                    self.accepting.handshake_over();
+                }
+                self.close(tcp, token(id, POLL), &ending, now)
+            }
+            Wire::Quic(quic) => {
+                self.close_quic(quic, &ending, now);
+                Ok(())
+            }
         }
-        self.close(connection, &ending, now)
     }
 
     /// Ends a connection before the turn is over, where nothing can be closed yet.
@@ -103,23 +111,23 @@ impl Shard {
 
     fn close(
         &mut self,
-        mut connection: Connection,
+        mut tcp: Tcp,
+        token: Token,
         ending: &Ending,
         now: Time,
     ) -> Result<(), ShardError> {
         // Beyond the bound nobody is waited for. In a drain everybody ends at once, and nobody comes.
         let crowded = self.closing.len() >= CLOSING_MAX && self.drain_until.is_none();
         let broken = matches!(ending, Ending::Broken) || crowded;
-        let token = connection.token(POLL);
-        self.seal_goodbye(&mut connection, ending);
+        self.seal_goodbye(&mut tcp, ending);
         let mut closing = Closing {
-            poll: connection.poll,
-            outbox: connection.outbox,
-            finished: broken || connection.peer_closed,
+            poll: tcp.poll,
+            outbox: tcp.outbox,
+            finished: broken || tcp.peer_closed,
             cancelled: false,
             discarded: 0,
             deadline: now.after_millis(LINGER_MS_MAX),
-            socket: connection.socket,
+            socket: tcp.socket,
         };
         if broken {
             closing.outbox.release(&mut self.output);
@@ -153,8 +161,8 @@ impl Shard {
     }
 
     /// Gives back what is pooled and seals the alert that ends the stream.
-    fn seal_goodbye(&mut self, connection: &mut Connection, ending: &Ending) {
-        let Stage::Open(link) = &mut connection.stage else { return };
+    fn seal_goodbye(&mut self, tcp: &mut Tcp, ending: &Ending) {
+        let Stage::Open(link) = &mut tcp.stage else { return };
         link.inbound.release(&mut self.carry);
         let alert = match ending {
             Ending::Fault(fault) => fault.alert(),
@@ -164,7 +172,7 @@ impl Shard {
         let Some(alert) = alert else { return };
         let (sealer, padded_to) = (&mut link.sealer, Class::C0.cell_len());
         // Without the alert the peer still sees the end of the stream.
-        let _unsealed = connection.outbox.seal(&mut self.output, record_len(padded_to), 0, |out| {
+        let _unsealed = tcp.outbox.seal(&mut self.output, record_len(padded_to), 0, |out| {
             sealer.alert_into(alert, padded_to, out)
         });
     }
@@ -232,8 +240,8 @@ impl Shard {
     /// The final completion of a cancelled poll, or of one whose connection failed.
     pub(super) fn poll_ended(&mut self, token: Token) -> Result<(), ShardError> {
         if let Some(id) = self.id_of(token) {
-            if let Some(connection) = self.connection(id) {
-                connection.poll = Poll::Idle;
+            if let Some(tcp) = self.connection(id).and_then(Connection::tcp) {
+                tcp.poll = Poll::Idle;
             }
             self.end_later(id);
             return Ok(());

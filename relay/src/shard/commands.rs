@@ -12,7 +12,8 @@ impl Shard {
     pub(super) fn carry_out(&mut self, now: Time) -> Result<(), ShardError> {
         while let Some(command) = self.engine.poll_command() {
             match command {
-                Command::Send { conn, control } => {
+                Command::Send { conn, mut control } => {
+                    self.draw_quic_ids(&mut control);
                     let welcome = matches!(control, Control::Welcome(_));
                     self.seal_control(conn, &control, now);
                     if welcome {
@@ -48,5 +49,14 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// The engine leaves room in WELCOME for connection IDs of this shard.
+    fn draw_quic_ids(&self, control: &mut Control) {
+        if let Control::Welcome(welcome) = control {
+            let draw = || self.quic.as_ref()?.draw_id();
+            let ids = welcome.quic_ids.iter().map_while(|_| draw()).collect();
+            welcome.quic_ids = ids;
+        }
     }
 }

@@ -6,10 +6,12 @@ use hushwire_engine::command::HandedOver;
 use hushwire_engine::{ConnId, Envelope, ShardId, Time, Verdict};
 
 use super::closing::Ending;
-use super::connection::{Connection, Link, MovedConnection, Poll, Stage, Who};
+use super::connection::{
+    Connection, Link, MovedConnection, MovedWire, Poll, Stage, Tcp, Who, Wire,
+};
 use super::inbox::Posted;
-use super::output::{Flushed, Follows, Outbox};
-use super::{Shard, ShardError, seconds};
+use super::output::{Flushed, Follows};
+use super::{Shard, ShardError};
 use crate::mesh::MeshControl;
 use crate::shard::limits::{DRAIN_MS_MAX, MESH_CELLS_PER_TURN, POSTED_PER_TURN};
 
@@ -35,6 +37,7 @@ impl Shard {
                     self.engine.handle_port(message, now);
                 }
                 MeshControl::Moved(moved) => self.moved_in(*moved, now)?,
+                MeshControl::Quic(posted) => self.quic_posted(*posted, now)?,
             }
         }
         // A cell is sealed at once: what the engine has to say to its recipient, WELCOME above all, goes before it.
@@ -80,57 +83,68 @@ impl Shard {
         to: ShardId,
         mut handed: HandedOver,
     ) -> Result<(), ShardError> {
-        let Some(mut connection) = self.remove(id) else { return Ok(()) };
-        assert_eq!(
-            connection.poll,
-            Poll::Idle,
-            "before a device is welcome its polls are one-shot"
-        );
-        let flushed =
-            connection.outbox.flush(connection.socket.as_fd(), &mut self.output, Follows::Nothing);
-        let Connection { socket, stage: Stage::Open(mut link), .. } = connection else {
-            unreachable!("a connection that has introduced itself is open")
+        let Some(connection) = self.remove(id) else { return Ok(()) };
+        let Connection { counters, wire, .. } = connection;
+        let wire = match wire {
+            Wire::Tcp(tcp) => {
+                handed.sealed_bytes = 0;
+                self.tcp_moves_out(tcp)
+            }
+            Wire::Quic(quic) => Some(self.quic_moves_out(quic, to)),
         };
-        let Flushed::All(_) = flushed else {
-            // Nobody can say anything to a device that has not even read its challenge.
-            link.inbound.release(&mut self.carry);
-            return Ok(());
-        };
-        handed.sealed_bytes = 0;
-        let moved = MovedConnection {
-            carried: link.inbound.take_carried(&mut self.carry),
-            socket,
-            inbound: link.inbound,
-            sealer: link.sealer,
-            counters: link.counters,
-            handed,
-        };
-        let message = MeshControl::Moved(Box::new(moved));
-        if self.mesh.post_control(usize::from(to.0), message).is_err() {
+        let Some(wire) = wire else { return Ok(()) };
+        let message = MeshControl::Moved(Box::new(MovedConnection { counters, handed, wire }));
+        if let Err(full) = self.mesh.post_control(usize::from(to.0), message) {
             self.metrics.mesh_full.add(1);
             tracing::warn!("a hand-over was dropped: the control queue between two shards is full");
+            if let MeshControl::Moved(moved) = full.0
+                && let MovedWire::Quic { quic, .. } = moved.wire
+            {
+                self.quic_gone(quic.key);
+            }
         }
         Ok(())
     }
 
+    /// Takes a socket and its record layer apart from this shard. `None`: the device has not even read its challenge, and
+    /// nobody can say anything to it.
+    fn tcp_moves_out(&mut self, mut tcp: Tcp) -> Option<MovedWire> {
+        assert_eq!(tcp.poll, Poll::Idle, "before a device is welcome its polls are one-shot");
+        let flushed = tcp.outbox.flush(tcp.socket.as_fd(), &mut self.output, Follows::Nothing);
+        let Tcp { socket, stage: Stage::Open(mut link), .. } = tcp else {
+            unreachable!("a connection that has introduced itself is open")
+        };
+        let Flushed::All(_) = flushed else {
+            link.inbound.release(&mut self.carry);
+            return None;
+        };
+        let carried = link.inbound.take_carried(&mut self.carry);
+        Some(MovedWire::Tcp { socket, inbound: link.inbound, carried, sealer: link.sealer })
+    }
+
     /// A connection has come home.
     fn moved_in(&mut self, moved: MovedConnection, now: Time) -> Result<(), ShardError> {
-        let MovedConnection { socket, mut inbound, carried, sealer, counters, handed } = moved;
-        let Ok(id) = self.engine.handle_hand_over(handed, now) else { return Ok(()) };
-        // A partial record behind a HELLO is an eager client's; without memory for it, it starts anew.
-        let kept = inbound.put_carried(&carried, &mut self.carry).is_ok();
-        self.insert(Connection {
-            id,
-            socket,
-            stage: Stage::Open(Link { inbound, sealer, counters, who: Who::Introduced }),
-            outbox: Outbox::default(),
-            poll: Poll::Idle,
-            ready: false,
-            dirty: false,
-            deaf: false,
-            peer_closed: false,
-            used_s: seconds(now),
-        });
+        let MovedConnection { counters, handed, wire } = moved;
+        let Ok(id) = self.engine.handle_hand_over(handed, now) else {
+            if let MovedWire::Quic { quic, .. } = wire {
+                self.close_quic(quic, &Ending::Broken, now);
+            }
+            return Ok(());
+        };
+        // A partial cell behind a HELLO is an eager client's; without memory for it, it starts anew.
+        let (wire, kept) = match wire {
+            MovedWire::Tcp { socket, mut inbound, carried, sealer } => {
+                let kept = inbound.put_carried(&carried, &mut self.carry).is_ok();
+                (Wire::Tcp(Tcp::new(socket, Stage::Open(Link { inbound, sealer }))), kept)
+            }
+            MovedWire::Quic { mut quic, carried } => {
+                let kept = quic.incoming.put_carried(carried, &mut self.carry).is_ok();
+                self.quic_moves_in(&quic, id);
+                (Wire::Quic(quic), kept)
+            }
+        };
+        self.insert(Connection::new(id, Who::Introduced, counters, wire, now));
+        self.stir(id);
         if kept { Ok(()) } else { self.end(id, Ending::Broken, now) }
     }
 }

@@ -35,11 +35,15 @@ const WRONG_VERSION: Refusal = Refusal {
 };
 
 /// A fresh challenge for a connection with this TLS exporter.
-pub(crate) fn challenge(relay: RelayId, binding: [u8; 32]) -> Option<Challenged> {
+pub(crate) fn challenge(
+    relay: RelayId,
+    transport: Transport,
+    binding: [u8; 32],
+) -> Option<Challenged> {
     let mut nonce = [0; 32];
     rand::fill(&mut nonce).ok()?;
     let challenge = Control::Challenge { nonce, relay, versions: vec![VERSION] }.encode();
-    Some(Challenged { challenge, binding })
+    Some(Challenged { challenge, binding, transport })
 }
 
 /// Checks a HELLO against the challenge of its connection. `content` is the control cell's content that
@@ -58,13 +62,13 @@ pub(crate) fn verify(
     replace_proof(&mut transcript[at..], &[0; 64]).ok_or(WRONG_PROOF)?;
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, &transcript).as_ref());
-    let message = proof_message(&hash, Transport::Tls, &challenged.binding);
+    let message = proof_message(&hash, challenged.transport, &challenged.binding);
     if !is_signed(&hello.device, &message, &hello.proof) {
         return Err(WRONG_PROOF);
     }
     Ok(Introduction {
         device: hello.device,
-        transport: Transport::Tls,
+        transport: challenged.transport,
         cover: hello.cover,
         token: hello.token,
         name: hello.name,
@@ -164,20 +168,23 @@ mod tests {
     #[test]
     fn a_proof_fits_one_challenge_one_connection_and_one_transport() {
         let relay = RelayId::new([1; 32]);
-        let here = challenge(relay, [2; 32]).expect("random bytes");
+        let here = challenge(relay, Transport::Tls, [2; 32]).expect("random bytes");
         let (content, hello) = signed(&here, Transport::Tls);
         assert!(verify(&here, &content, hello.clone()).is_ok());
 
-        let again = challenge(relay, [2; 32]).expect("random bytes");
+        let again = challenge(relay, Transport::Tls, [2; 32]).expect("random bytes");
         assert_eq!(verify(&again, &content, hello.clone()).err(), Some(WRONG_PROOF), "replayed");
-        let elsewhere = Challenged { challenge: here.challenge.clone(), binding: [3; 32] };
+        let challenge = here.challenge.clone();
+        let elsewhere = Challenged { challenge, binding: [3; 32], transport: Transport::Tls };
         assert_eq!(verify(&elsewhere, &content, hello.clone()).err(), Some(WRONG_PROOF), "foreign");
         let other = Hello { device: DeviceId::new([9; 32]), ..hello.clone() };
         assert_eq!(verify(&here, &content, other).err(), Some(WRONG_PROOF), "another device");
         let newer = Hello { version: 2, ..hello };
         assert_eq!(verify(&here, &content, newer).err(), Some(WRONG_VERSION));
-        let (content, hello) = signed(&here, Transport::WebSocket);
-        assert_eq!(verify(&here, &content, hello).err(), Some(WRONG_PROOF), "another transport");
+        for other in [Transport::WebSocket, Transport::Quic] {
+            let (content, hello) = signed(&here, other);
+            assert_eq!(verify(&here, &content, hello).err(), Some(WRONG_PROOF), "{other:?}");
+        }
     }
 
     #[test]
@@ -223,7 +230,11 @@ mod tests {
             software: "test".into(),
         };
         let content = Control::Hello(hello.clone()).encode();
-        let here = Challenged { challenge: b"challenge".to_vec(), binding: [7; 32] };
+        let here = Challenged {
+            challenge: b"challenge".to_vec(),
+            binding: [7; 32],
+            transport: Transport::Tls,
+        };
         assert_eq!(verify(&here, &content, hello).err(), Some(WRONG_PROOF));
     }
 }

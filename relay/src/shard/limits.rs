@@ -7,12 +7,17 @@ use hushwire_wire::cell::Class;
 use super::asking::Asked;
 use super::connection::{Challenged, Connection, Handshaking};
 use super::inbox::Posted;
+use super::quic::QuicWire;
 use crate::transport::sealed_len;
 
 /// Receives of one connection before the others have their turn.
 pub(crate) const READS_PER_TURN: usize = 4;
 /// Connections read in one turn of the loop, before inboxes and timers have theirs.
 pub(crate) const CONNECTIONS_PER_TURN: usize = 256;
+/// Receives of the UDP socket in one turn, each of some buffers full of datagrams.
+pub(crate) const DATAGRAM_READS_PER_TURN: usize = 8;
+/// Sends of one QUIC connection before the others have their turn, each of as many datagrams as the kernel takes at once.
+pub(crate) const TRANSMITS_PER_FLUSH: usize = 16;
 /// Things taken from the inbox, and control messages from the mesh, in one turn.
 pub(crate) const POSTED_PER_TURN: usize = 256;
 /// Cells taken from one other shard in one turn.
@@ -65,6 +70,8 @@ pub(crate) const DRAIN_MS_MAX: u64 = 10_000;
 /// part is not in it.
 pub(crate) const CONNECTION_BYTES: usize =
     size_of::<Connection>() + 2 * size_of::<Option<Box<Connection>>>();
+/// A connection of QUIC, beside its place in the table and what quinn-proto has of it on the heap.
+pub(crate) const QUIC_CONNECTION_BYTES: usize = QuicWire::BYTES;
 /// What a handshake takes here, beside TLS's own.
 pub(crate) const HANDSHAKING_BYTES: usize = size_of::<Handshaking>();
 /// What is kept of a challenge until it is answered, its text included.
@@ -92,4 +99,10 @@ pub(crate) struct ShardLimits {
     pub(crate) output_held_bytes_max: usize,
     /// All partial records.
     pub(crate) carry_bytes_max: usize,
+    /// Connections of TCP, which have a file each.
+    pub(crate) tcp_connections_max: usize,
+    /// Connections of QUIC.
+    pub(crate) quic_connections_max: usize,
+    /// Windows of QUIC beyond the least.
+    pub(crate) quic_window_pool_bytes: usize,
 }

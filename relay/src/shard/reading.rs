@@ -9,17 +9,20 @@ use hushwire_wire::cell::{HEADER_LEN, Header, readdress};
 use hushwire_wire::control::{Control, ErrorCode, disclose};
 
 use super::closing::Ending;
-use super::connection::{Connection, Poll, Stage, Who};
+use super::connection::{Connection, Poll, Stage, Who, Wire};
 use super::limits::{CONNECTIONS_PER_TURN, READS_PER_TURN};
 use super::{Shard, ShardError, greeting, seconds};
 
 use crate::transport::inbound::Cursor;
+use crate::transport::quic::LaneFault;
 use crate::transport::{Event, Fault};
 
 /// Why reading a connection stops for good.
 pub(super) enum Stop {
     /// A fault of TLS.
     Fault(Fault),
+    /// A fault of QUIC's lanes.
+    Lane(LaneFault),
     /// The peer finished.
     PeerClosed,
     /// The socket failed.
@@ -48,10 +51,11 @@ impl Shard {
     ) -> Result<(), ShardError> {
         let Some(id) = self.id_of(token) else { return self.polled_while_closing(token, more) };
         let Some(connection) = self.connection(id) else { return Ok(()) };
+        let Some(tcp) = connection.tcp() else { return Ok(()) };
         if !more {
-            connection.poll = Poll::Idle;
+            tcp.poll = Poll::Idle;
         }
-        connection.peer_closed |= readiness.peer_closed() || readiness.hung_up();
+        tcp.peer_closed |= readiness.peer_closed() || readiness.hung_up();
         if !std::mem::replace(&mut connection.ready, true) {
             self.ready.push(id);
         }
@@ -85,7 +89,12 @@ impl Shard {
     }
 
     /// Ends a connection, or waits for the engine to end it.
-    fn stop_reading(&mut self, id: ConnId, stop: Stop, now: Time) -> Result<(), ShardError> {
+    pub(super) fn stop_reading(
+        &mut self,
+        id: ConnId,
+        stop: Stop,
+        now: Time,
+    ) -> Result<(), ShardError> {
         let ending = match stop {
             Stop::PeerClosed => Ending::PeerClosed,
             Stop::Broken => Ending::Broken,
@@ -97,6 +106,10 @@ impl Shard {
             }
             // TLS is fine; the protocol above it says what is wrong.
             Stop::Fault(Fault::Malformed(fault)) => {
+                self.engine.refuse(id, ErrorCode::Malformed, &fault.to_string(), now);
+                return self.stop_reading(id, Stop::Told, now);
+            }
+            Stop::Lane(fault) => {
                 self.engine.refuse(id, ErrorCode::Malformed, &fault.to_string(), now);
                 return self.stop_reading(id, Stop::Told, now);
             }
@@ -114,11 +127,12 @@ impl Shard {
             }
             return Ok(());
         }
-        match (&connection.stage, connection.poll) {
-            (_, Poll::Once | Poll::Multi) => Ok(()),
-            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Introduced) => Ok(()),
-            (Stage::Open(link), Poll::Idle) if matches!(link.who, Who::Welcome) => self.poll_on(id),
-            (_, Poll::Idle) => self.poll_once(id),
+        let is_armed = connection.tcp().is_none_or(|tcp| tcp.poll != Poll::Idle);
+        match connection.who {
+            _ if is_armed => Ok(()),
+            Who::Introduced => Ok(()),
+            Who::Welcome => self.poll_on(id),
+            Who::Stranger | Who::Challenged(_) => self.poll_once(id),
         }
     }
 
@@ -132,8 +146,8 @@ impl Shard {
                 Ok(Step::More) => {}
                 Ok(Step::Dry) => {
                     // An end that came together with the last bytes was announced with them.
-                    let end_follows =
-                        self.connection(id).is_some_and(|connection| connection.peer_closed);
+                    let tcp = self.connection(id).and_then(Connection::tcp);
+                    let end_follows = tcp.is_some_and(|tcp| tcp.peer_closed);
                     outcome = Ok(end_follows);
                     break;
                 }
@@ -159,21 +173,22 @@ impl Shard {
         let Some(connection) = self.connections[id.index()].as_mut() else {
             return Ok(Step::Dry);
         };
-        let mut cursor = match &mut connection.stage {
+        let Wire::Tcp(tcp) = &mut connection.wire else { return Ok(Step::Dry) };
+        let mut cursor = match &mut tcp.stage {
             Stage::Open(link) => link.inbound.begin(scratch, &mut self.carry),
             Stage::Handshaking(_) => Cursor::over(0),
         };
         let at = cursor.end();
         let room = &mut scratch[at..];
         let asked = room.len();
-        let (bytes, step) = match sockets::recv(connection.socket.as_fd(), room) {
+        let (bytes, step) = match sockets::recv(tcp.socket.as_fd(), room) {
             Ok(Received::Bytes(bytes)) if bytes == asked => (bytes, Step::More),
             Ok(Received::Bytes(bytes)) => (bytes, Step::Dry),
             Ok(Received::Empty) => (0, Step::Dry),
             Ok(Received::End) => return Ok(Step::End),
             Err(_) => return Err(Stop::Broken),
         };
-        if matches!(connection.stage, Stage::Handshaking(_)) {
+        if matches!(tcp.stage, Stage::Handshaking(_)) {
             let Some(rest) = self.shake_hands(id, &scratch[..bytes], now)? else { return Ok(step) };
             scratch.copy_within(bytes - rest..bytes, 0);
             cursor = Cursor::over(rest);
@@ -229,12 +244,15 @@ impl Shard {
             if link.inbound.end(scratch, cursor, &mut self.carry, now.as_nanos()).is_ok() {
                 return Ok(());
             }
-            let Some(longest) = self.longest_partial(id) else { return Err(Stop::Broken) };
-            self.metrics.carry_evictions.add(1);
-            if self.end(longest, Ending::Broken, now).is_err() {
-                return Err(Stop::Broken);
-            }
+            self.evict_longest_partial(id, now)?;
         }
+    }
+
+    /// Makes room in the pool of incomplete records for `id`.
+    pub(super) fn evict_longest_partial(&mut self, id: ConnId, now: Time) -> Result<(), Stop> {
+        let longest = self.longest_partial(id).ok_or(Stop::Broken)?;
+        self.metrics.carry_evictions.add(1);
+        self.end(longest, Ending::Broken, now).map_err(|_| Stop::Broken)
     }
 
     fn longest_partial(&self, except: ConnId) -> Option<ConnId> {
@@ -242,19 +260,14 @@ impl Shard {
             .iter()
             .flatten()
             .filter(|connection| connection.id != except)
-            .filter_map(|connection| match &connection.stage {
-                Stage::Open(link) => {
-                    Some((link.inbound.carry().partial_since_ns()?, connection.id))
-                }
-                Stage::Handshaking(_) => None,
-            })
+            .filter_map(|connection| Some((connection.partial_since_ns()?, connection.id)))
             .min_by_key(|(since, _)| *since)
             .map(|(_, id)| id)
     }
 
     /// Asks the engine where one cell goes, and sends it there.
     #[inline]
-    fn route(&mut self, id: ConnId, cell: &mut [u8], now: Time) -> Result<(), Stop> {
+    pub(super) fn route(&mut self, id: ConnId, cell: &mut [u8], now: Time) -> Result<(), Stop> {
         let Some(header) = cell.first_chunk::<HEADER_LEN>() else {
             unreachable!("the cutter gives whole cells")
         };
@@ -300,13 +313,13 @@ impl Shard {
         let Control::Hello(hello) = message else {
             return self.engine.handle_control(id, message, now);
         };
-        let Some(link) = self.connection(id).and_then(Connection::link) else { return };
-        let Who::Challenged(challenged) = &link.who else {
+        let Some(connection) = self.connection(id) else { return };
+        let Who::Challenged(challenged) = &connection.who else {
             return self.engine.handle_control(id, Control::Hello(hello), now);
         };
         match greeting::verify(challenged, content, hello) {
             Ok(introduction) => {
-                link.who = Who::Introduced;
+                connection.who = Who::Introduced;
                 self.engine.handle_hello(id, introduction, now);
             }
             Err(refusal) => {

@@ -8,7 +8,7 @@ use hushwire_uring::{Interest, Token};
 use hushwire_wire::cell::{Class, lane_of, set_counter};
 use hushwire_wire::control::{Control, enclose};
 
-use super::connection::{POLL, Poll, SEND, Stage, Who};
+use super::connection::{Connection, POLL, Poll, SEND, Stage, Tcp, Who, Wire, token};
 use super::limits::{OUTPUT_FLUSH_BYTES, OUTPUT_RECIPIENTS_MAX};
 use super::output::{Flushed, Follows};
 use super::{Shard, ShardError, seconds};
@@ -44,32 +44,41 @@ impl Shard {
             unreachable!("the engine sends to connections that exist")
         };
         assert_eq!(connection.id, to, "the engine sends to the connection it means");
-        let Stage::Open(link) = &mut connection.stage else {
-            unreachable!("the engine sends to open connections")
-        };
-        set_counter(cell, link.counters.take(lane_of(cell)));
-        let update = link.sealer.update_due();
-        let charge = sealed_len(cell.len()) + if update { UPDATE_LEN } else { 0 };
-        let sealer = &mut link.sealer;
-        let sealed = connection.outbox.seal(&mut self.output, charge, charge, |out| {
-            let used = match update {
-                true => sealer.key_update_into(Class::C0.cell_len(), out)?,
-                false => 0,
-            };
-            Ok::<_, Fault>(used + sealer.seal_into(cell, &mut out[used..])?)
-        });
+        let lane = lane_of(cell);
+        set_counter(cell, connection.counters.take(lane));
         connection.used_s = seconds(now);
-        let filled = connection.outbox.sealing_len();
-        if update {
-            self.engine.handle_sealed(to, UPDATE_LEN as u32);
-        }
-        match sealed {
-            Ok(sealed) => {
-                self.held_bytes += sealed;
-                self.metrics.bytes_out.add(sealed as u64);
+        let filled = match &mut connection.wire {
+            Wire::Tcp(Tcp { stage: Stage::Open(link), outbox, .. }) => {
+                let update = link.sealer.update_due();
+                let charge = sealed_len(cell.len()) + if update { UPDATE_LEN } else { 0 };
+                let sealer = &mut link.sealer;
+                let sealed = outbox.seal(&mut self.output, charge, charge, |out| {
+                    let used = match update {
+                        true => sealer.key_update_into(Class::C0.cell_len(), out)?,
+                        false => 0,
+                    };
+                    Ok::<_, Fault>(used + sealer.seal_into(cell, &mut out[used..])?)
+                });
+                let filled = outbox.sealing_len();
+                if update {
+                    self.engine.handle_sealed(to, UPDATE_LEN as u32);
+                }
+                match sealed {
+                    Ok(sealed) => {
+                        self.held_bytes += sealed;
+                        self.metrics.bytes_out.add(sealed as u64);
+                    }
+                    Err(fault) => self.sealing_failed(to, &fault),
+                }
+                filled
             }
-            Err(fault) => self.sealing_failed(to, &fault),
-        }
+            Wire::Quic(quic) => {
+                quic.outgoing.push(lane, cell, sealed_len(cell.len()));
+                self.held_bytes += cell.len();
+                quic.outgoing.gathered()
+            }
+            Wire::Tcp(_) => unreachable!("the engine sends to open connections"),
+        };
         self.mark_dirty(to);
         if filled >= OUTPUT_FLUSH_BYTES {
             self.flush_one(to, Follows::More, now);
@@ -131,10 +140,19 @@ impl Shard {
 
     /// Sends what one connection has, then as much of its queue as fits behind it.
     fn flush_one(&mut self, id: ConnId, follows: Follows, now: Time) {
+        match self.connection(id).map(|connection| &connection.wire) {
+            Some(Wire::Tcp(_)) => self.flush_tcp(id, follows, now),
+            Some(Wire::Quic(_)) => self.flush_quic(id, now),
+            None => {}
+        }
+    }
+
+    fn flush_tcp(&mut self, id: ConnId, follows: Follows, now: Time) {
         self.seal_due_update(id);
         loop {
             let Some(connection) = self.connections[id.index()].as_mut() else { return };
-            match connection.outbox.flush(connection.socket.as_fd(), &mut self.output, follows) {
+            let Some(tcp) = connection.tcp() else { return };
+            match tcp.outbox.flush(tcp.socket.as_fd(), &mut self.output, follows) {
                 Flushed::All(0) => return,
                 Flushed::All(charge) => {
                     if !self.drained(id, charge, now) {
@@ -142,9 +160,8 @@ impl Shard {
                     }
                 }
                 Flushed::Short(rest) => {
-                    let token = connection.token(SEND);
-                    if self.ring.send(connection.socket.as_fd(), token, rest, 0).is_err() {
-                        connection.outbox.not_sent();
+                    if self.ring.send(tcp.socket.as_fd(), token(id, SEND), rest, 0).is_err() {
+                        tcp.outbox.not_sent();
                         self.end_later(id);
                     }
                     return;
@@ -156,7 +173,7 @@ impl Shard {
     }
 
     /// Bytes have left: the next ones of the queue may be sealed. Whether any were.
-    fn drained(&mut self, id: ConnId, charge: usize, now: Time) -> bool {
+    pub(super) fn drained(&mut self, id: ConnId, charge: usize, now: Time) -> bool {
         if !self.engine.handle_drained(id, charge as u32) {
             return false;
         }
@@ -181,30 +198,36 @@ impl Shard {
     /// Seals a queued cell. The caller flushes.
     fn seal_behind(&mut self, id: ConnId, cell: &mut [u8], now: Time) {
         let Some(connection) = self.connections[id.index()].as_mut() else { return };
-        let Stage::Open(link) = &mut connection.stage else { return };
-        set_counter(cell, link.counters.take(lane_of(cell)));
+        let lane = lane_of(cell);
+        set_counter(cell, connection.counters.take(lane));
         connection.used_s = seconds(now);
         let charge = sealed_len(cell.len());
-        let sealer = &mut link.sealer;
-        let sealed = connection
-            .outbox
-            .seal(&mut self.output, charge, charge, |out| sealer.seal_into(cell, out));
-        match sealed {
-            Ok(sealed) => self.metrics.bytes_out.add(sealed as u64),
-            Err(fault) => self.sealing_failed(id, &fault),
+        match &mut connection.wire {
+            Wire::Tcp(Tcp { stage: Stage::Open(link), outbox, .. }) => {
+                let sealer = &mut link.sealer;
+                let seal = |out: &mut [u8]| sealer.seal_into(cell, out);
+                match outbox.seal(&mut self.output, charge, charge, seal) {
+                    Ok(sealed) => self.metrics.bytes_out.add(sealed as u64),
+                    Err(fault) => self.sealing_failed(id, &fault),
+                }
+            }
+            Wire::Quic(quic) => quic.outgoing.push(lane, cell, charge),
+            Wire::Tcp(_) => {}
         }
     }
 
     /// A KeyUpdate that is due leaves even if no cell follows.
     fn seal_due_update(&mut self, id: ConnId) {
         let Some(connection) = self.connections[id.index()].as_mut() else { return };
-        let Stage::Open(link) = &mut connection.stage else { return };
+        let Wire::Tcp(Tcp { stage: Stage::Open(link), outbox, .. }) = &mut connection.wire else {
+            return;
+        };
         // Behind a send in flight it waits: however many a device that does not read asks for, it gets one.
-        if !link.sealer.update_due() || connection.outbox.is_in_flight() {
+        if !link.sealer.update_due() || outbox.is_in_flight() {
             return;
         }
         let sealer = &mut link.sealer;
-        let sealed = connection.outbox.seal(&mut self.output, UPDATE_LEN, UPDATE_LEN, |out| {
+        let sealed = outbox.seal(&mut self.output, UPDATE_LEN, UPDATE_LEN, |out| {
             sealer.key_update_into(Class::C0.cell_len(), out)
         });
         match sealed {
@@ -224,8 +247,8 @@ impl Shard {
         now: Time,
     ) -> Result<(), ShardError> {
         let Some(id) = self.id_of(token) else { return self.sent_while_closing(token, result) };
-        let Some(connection) = self.connection(id) else { return Ok(()) };
-        match connection.outbox.finished(result) {
+        let Some(tcp) = self.connection(id).and_then(Connection::tcp) else { return Ok(()) };
+        match tcp.outbox.finished(result) {
             Some(charge) => {
                 self.seal_due_update(id);
                 self.drained(id, charge, now);
@@ -239,12 +262,11 @@ impl Shard {
 
     /// Arms the poll that lasts as long as the connection.
     pub(super) fn poll_on(&mut self, id: ConnId) -> Result<(), ShardError> {
-        if let Some(connection) = self.connections[id.index()].as_mut()
-            && connection.poll == Poll::Idle
+        if let Some(tcp) = self.connections[id.index()].as_mut().and_then(Connection::tcp)
+            && tcp.poll == Poll::Idle
         {
-            let token = connection.token(POLL);
-            self.ring.poll_multishot(connection.socket.as_fd(), token, Interest::Read)?;
-            connection.poll = Poll::Multi;
+            self.ring.poll_multishot(tcp.socket.as_fd(), token(id, POLL), Interest::Read)?;
+            tcp.poll = Poll::Multi;
         }
         Ok(())
     }
@@ -252,13 +274,18 @@ impl Shard {
     /// The device is welcome: it may send cells of all sizes.
     pub(super) fn welcomed(&mut self, id: ConnId) -> Result<(), ShardError> {
         let Some(connection) = self.connection(id) else { return Ok(()) };
-        let Some(link) = connection.link() else { return Ok(()) };
-        if matches!(link.who, Who::Introduced) {
-            link.who = Who::Welcome;
-            link.inbound.allow(Class::C7);
-            // Many devices have nothing to say for a while.
-            if link.put_keys_away() {
-                self.metrics.keys_put_away.add(1);
+        if matches!(connection.who, Who::Introduced) {
+            connection.who = Who::Welcome;
+            match &mut connection.wire {
+                Wire::Tcp(Tcp { stage: Stage::Open(link), .. }) => {
+                    link.inbound.allow(Class::C7);
+                    // Many devices have nothing to say for a while.
+                    if link.put_keys_away() {
+                        self.metrics.keys_put_away.add(1);
+                    }
+                }
+                Wire::Tcp(_) => {}
+                Wire::Quic(_) => self.welcome_quic(id),
             }
             if let Some(device) = self.engine.device_of(id).copied() {
                 self.seen(device);

@@ -1,4 +1,5 @@
-//! TLS 1.3 over TCP without sockets: bytes and the time come in, records and cells come out.
+//! Both transports without sockets: bytes and the time come in, cells come out. [`quic`] has QUIC; the rest is TLS 1.3
+//! over TCP.
 //!
 //! A connection is first a [`Handshake`], which is rustls, fed record by record. What that leaves behind
 //! is [`Established`]: an [`Opener`] for what the client sends, a [`Sealer`] for what it is sent, and the
@@ -18,6 +19,7 @@ pub mod inbound;
 mod keys;
 pub mod limits;
 pub mod opener;
+pub mod quic;
 pub mod record;
 pub mod sealer;
 mod secrets;
@@ -31,6 +33,7 @@ pub use opener::{Opened, Opener};
 pub use record::{record_len, sealed_len};
 pub use sealer::Sealer;
 pub use secrets::Suite;
+pub(crate) use secrets::take_binding;
 pub use tls::{
     Established, Handshake, Progress, Protocol, ServerTls, ServerTlsError, ServerTlsOptions,
 };

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use aws_lc_rs::{aead, digest, hkdf};
+use hushwire_wire::limits::EXPORTER_LABEL;
 use rustls::CipherSuite;
 use zeroize::Zeroizing;
 
@@ -124,17 +125,20 @@ pub(super) struct Secrets {
     pub(super) client: Secret,
     pub(super) server: Secret,
     pub(super) exporter: Secret,
+    /// A suite with the hash of the connection's.
+    pub(super) hash: Suite,
 }
 
 const CLIENT_LABEL: &str = "CLIENT_TRAFFIC_SECRET_0";
 const SERVER_LABEL: &str = "SERVER_TRAFFIC_SECRET_0";
-const EXPORTER_LABEL: &str = "EXPORTER_SECRET";
+const EXPORTER_SECRET_LABEL: &str = "EXPORTER_SECRET";
 
 #[derive(Default)]
 struct Slot {
     client: Option<Secret>,
     server: Option<Secret>,
     exporter: Option<Secret>,
+    hash: Option<Suite>,
 }
 
 thread_local! {
@@ -151,22 +155,36 @@ impl SlotLog {
     /// Empties the slot of this thread. `None` unless all three secrets came since the last call.
     pub(super) fn take() -> Option<Secrets> {
         let slot = SLOT.with_borrow_mut(std::mem::take);
-        Some(Secrets { client: slot.client?, server: slot.server?, exporter: slot.exporter? })
+        Some(Secrets {
+            client: slot.client?,
+            server: slot.server?,
+            exporter: slot.exporter?,
+            hash: slot.hash?,
+        })
     }
+}
+
+/// The exporter value of a connection of QUIC on this thread, whose handshake has just written the server's Finished; to be
+/// asked after each call into quinn-proto until it comes.
+pub(crate) fn take_binding() -> Option<Result<[u8; 32], Fault>> {
+    let secrets = SlotLog::take()?;
+    Some(secrets.exporter.export(secrets.hash, EXPORTER_LABEL))
 }
 
 impl rustls::KeyLog for SlotLog {
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
+        let hash = [Suite::Aes128Gcm, Suite::Aes256Gcm].into_iter();
+        let hash = hash.clone().find(|suite| suite.hash_len() == secret.len());
         let secret = Secret::from_slice(secret);
         SLOT.with_borrow_mut(|slot| match label {
             CLIENT_LABEL => slot.client = secret,
             SERVER_LABEL => slot.server = secret,
-            EXPORTER_LABEL => slot.exporter = secret,
+            EXPORTER_SECRET_LABEL => (slot.exporter, slot.hash) = (secret, hash),
             _ => {}
         });
     }
 
     fn will_log(&self, label: &str) -> bool {
-        matches!(label, CLIENT_LABEL | SERVER_LABEL | EXPORTER_LABEL)
+        matches!(label, CLIENT_LABEL | SERVER_LABEL | EXPORTER_SECRET_LABEL)
     }
 }

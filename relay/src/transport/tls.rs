@@ -143,6 +143,13 @@ impl ServerTls {
         Ok(Handshake { live: Some(Box::new(Live::new(connection))) })
     }
 
+    /// The same for QUIC, whose packets are quinn-proto's and rustls' to protect. The exporter comes out as for TCP.
+    pub(crate) fn for_quic(&self) -> ServerConfig {
+        let mut config = ServerConfig::clone(&self.config);
+        config.enable_secret_extraction = false;
+        config
+    }
+
     /// The same for a server that leaves its records to rustls: identity, groups, suites and tickets, and
     /// no secret comes out.
     pub(crate) fn rustls_alone(&self) -> ServerConfig {
@@ -288,7 +295,7 @@ fn establish(mut live: Live) -> Result<Established, Fault> {
         .and_then(Protocol::from_alpn)
         .ok_or(Fault::Internal("a handshake without protocol was not refused"))?;
     let resumed = live.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-    let Secrets { client, server, exporter } =
+    let Secrets { client, server, exporter, hash: _ } =
         live.secrets.take().ok_or(Fault::Internal("rustls logged no secrets"))?;
     // The kernel connection, which could derive later generations but weighs 805 bytes, is dropped.
     let (extracted, _) = live

@@ -11,6 +11,7 @@ pub mod person;
 pub mod program;
 pub mod proxy;
 pub mod pty;
+pub mod quic;
 pub mod raw;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A device that says exactly what a test tells it to: TLS by rustls, cells by hand.
+//! A device that says exactly what a test tells it to, by TLS or by QUIC: cells by hand.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,18 +14,31 @@ use hushwire_wire::control::{
     Control, CoverMode, Hello, Request, RequestId, Transport, disclose, enclose, replace_proof,
 };
 use hushwire_wire::id::DeviceId;
+use hushwire_wire::limits::EXPORTER_LABEL;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
+use super::quic::{self, Quic};
+
 /// How long a test waits for the relay.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A TLS connection to a relay.
+/// A connection to a relay.
 pub struct Raw {
-    pub tls: StreamOwned<ClientConnection, TcpStream>,
+    wire: Wire,
     pub counters: LaneCounters,
     pub received: LaneCounters,
+}
+
+/// TLS over TCP, as rustls has it.
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// What carries a connection.
+#[expect(clippy::large_enum_variant, reason = "tests have few of them")]
+enum Wire {
+    Tls(Tls),
+    Quic(Quic),
 }
 
 /// A raw device that is welcome.
@@ -40,14 +53,8 @@ pub fn connect_with(address: &str, alpn: &[&[u8]]) -> io::Result<Raw> {
     let tcp = TcpStream::connect(address)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     tcp.set_nodelay(true)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3 exists")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.to_vec()).collect();
+    let config = tls_config(&alpn);
     let name = ServerName::try_from("localhost").expect("a name");
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut tcp = tcp;
@@ -55,7 +62,35 @@ pub fn connect_with(address: &str, alpn: &[&[u8]]) -> io::Result<Raw> {
         connection.complete_io(&mut tcp)?;
     }
     let tls = StreamOwned::new(connection, tcp);
-    Ok(Raw { tls, counters: LaneCounters::default(), received: LaneCounters::default() })
+    Ok(Raw::over(Wire::Tls(tls)))
+}
+
+/// TLS 1.3 that believes everybody.
+pub fn tls_config(alpn: &[Vec<u8>]) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3 exists")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.to_vec();
+    config
+}
+
+/// A connection of QUIC up to the end of its handshake.
+pub fn connect_quic(relay: &RelayProcess, options: quic::Options) -> io::Result<Raw> {
+    let address = relay.address().parse().expect("an address");
+    Quic::connect(address, options).map(|quic| Raw::over(Wire::Quic(quic)))
+}
+
+/// A connection up to the end of its handshake, by either transport.
+pub fn connect_by(relay: &RelayProcess, transport: Transport) -> Raw {
+    match transport {
+        Transport::Quic => connect_quic(relay, quic::Options::default()),
+        Transport::Tls | Transport::WebSocket => connect_with(relay.address(), &[b"hushwire/1"]),
+    }
+    .expect("the relay takes a connection")
 }
 
 /// A connection up to the end of its TLS handshake, as a device makes it.
@@ -64,10 +99,47 @@ pub fn connect(relay: &RelayProcess) -> Raw {
 }
 
 impl Raw {
-    /// Sends these bytes as one record (two for a cell of the largest class).
+    fn over(wire: Wire) -> Self {
+        Self { wire, counters: LaneCounters::default(), received: LaneCounters::default() }
+    }
+
+    /// TLS, for what is TLS's alone.
+    pub fn tls(&mut self) -> &mut Tls {
+        match &mut self.wire {
+            Wire::Tls(tls) => tls,
+            Wire::Quic(_) => panic!("this connection is QUIC's"),
+        }
+    }
+
+    /// QUIC, for what is QUIC's alone.
+    pub fn quic(&mut self) -> &mut Quic {
+        match &mut self.wire {
+            Wire::Quic(quic) => quic,
+            Wire::Tls(_) => panic!("this connection is TLS's"),
+        }
+    }
+
+    pub fn transport(&self) -> Transport {
+        match &self.wire {
+            Wire::Tls(_) => Transport::Tls,
+            Wire::Quic(_) => Transport::Quic,
+        }
+    }
+
+    /// Sends these bytes as one record (two for a cell of the largest class), or on lane 0.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.tls.write_all(bytes)?;
-        self.tls.flush()
+        self.send_bytes_on(0, bytes)
+    }
+
+    /// The same on another lane, where lanes are streams.
+    pub fn send_bytes_on(&mut self, lane: u32, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Tls(tls) => {
+                tls.write_all(bytes)?;
+                tls.flush()
+            }
+            Wire::Quic(quic) => quic.send(lane.into(), bytes),
+        }
     }
 
     /// Sends a cell with the counter that is due on its lane.
@@ -76,7 +148,7 @@ impl Raw {
         cell[..HEADER_LEN].copy_from_slice(&header.encode());
         cell[HEADER_LEN..HEADER_LEN + body.len()].copy_from_slice(body);
         set_counter(&mut cell, self.counters.take(header.lane as usize));
-        self.send_bytes(&cell)
+        self.send_bytes_on(header.lane, &cell)
     }
 
     /// Sends a control message.
@@ -93,12 +165,24 @@ impl Raw {
 
     /// The next cell; an error of kind `UnexpectedEof` when the relay has closed.
     pub fn receive(&mut self) -> io::Result<(Header, Vec<u8>)> {
-        let mut cell = vec![0; HEADER_LEN];
-        self.tls.read_exact(&mut cell)?;
-        let header = Header::decode(cell.first_chunk().expect("64 bytes"))
-            .expect("the relay sends well-formed headers");
-        cell.resize(header.class.cell_len(), 0);
-        self.tls.read_exact(&mut cell[HEADER_LEN..])?;
+        let decode = |cell: &[u8]| {
+            Header::decode(cell.first_chunk().expect("64 bytes"))
+                .expect("the relay sends well-formed headers")
+        };
+        let (header, mut cell) = match &mut self.wire {
+            Wire::Tls(tls) => {
+                let mut cell = vec![0; HEADER_LEN];
+                tls.read_exact(&mut cell)?;
+                let header = decode(&cell);
+                cell.resize(header.class.cell_len(), 0);
+                tls.read_exact(&mut cell[HEADER_LEN..])?;
+                (header, cell)
+            }
+            Wire::Quic(quic) => {
+                let cell = quic.receive()?;
+                (decode(&cell), cell)
+            }
+        };
         assert!(self.received.accept(header.lane, header.counter), "counters from the relay");
         Ok((header, cell.split_off(HEADER_LEN)))
     }
@@ -135,12 +219,14 @@ impl Raw {
         };
         change(&mut hello);
         let mut content = Control::Hello(hello).encode();
-        let mut binding = [0; 32];
-        self.tls
-            .conn
-            .export_keying_material(&mut binding, b"EXPORTER-hushwire/1", Some(b""))
-            .expect("an exporter");
-        let proof = hello_proof(identity, &challenge, &content, Transport::Tls, &binding);
+        let binding = match &mut self.wire {
+            Wire::Tls(tls) => {
+                let exporter = tls.conn.export_keying_material([0; 32], EXPORTER_LABEL, Some(b""));
+                exporter.expect("an exporter")
+            }
+            Wire::Quic(quic) => quic.binding(),
+        };
+        let proof = hello_proof(identity, &challenge, &content, self.transport(), &binding);
         replace_proof(&mut content, &proof).expect("a HELLO has a proof");
         content
     }
@@ -167,6 +253,15 @@ impl Device {
     /// Enrols a new device with an invite of `relay`.
     pub fn enrol(relay: &RelayProcess) -> Self {
         Self::redeem(relay, &relay.invite().expect("an invite"), Identity::generate(&mut OsRandom))
+    }
+
+    /// The same by either transport.
+    pub fn enrol_by(relay: &RelayProcess, transport: Transport) -> Self {
+        let invite = relay.invite().expect("an invite");
+        let token = Invite::from_text(&invite).expect("an invite").secret.as_bytes().to_vec();
+        let identity = Identity::generate(&mut OsRandom);
+        let raw = connect_by(relay, transport);
+        Self::introduce_over(raw, identity, Some(token)).expect("the invite is good")
     }
 
     /// Enrols `identity` with this invite.
@@ -219,7 +314,12 @@ impl Device {
 
 /// Two devices that may send to each other.
 pub fn pair(relay: &RelayProcess) -> (Device, Device) {
-    let (mut a, mut b) = (Device::enrol(relay), Device::enrol(relay));
+    pair_by(relay, Transport::Tls, Transport::Tls)
+}
+
+/// The same by either transport.
+pub fn pair_by(relay: &RelayProcess, a: Transport, b: Transport) -> (Device, Device) {
+    let (mut a, mut b) = (Device::enrol_by(relay, a), Device::enrol_by(relay, b));
     let (to_a, to_b) = (a.id, b.id);
     assert!(matches!(a.ask(1, Request::Grant { device: to_b }), Control::Done { .. }));
     assert!(matches!(b.ask(1, Request::Grant { device: to_a }), Control::Done { .. }));

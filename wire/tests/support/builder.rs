@@ -189,7 +189,10 @@ fn controls() -> Vec<(String, Control)> {
         ("hello-enrol".into(), enrol),
         ("welcome".into(), welcome(CoverMode::Adaptive, vec![], vec![])),
         ("welcome-pins".into(), welcome(CoverMode::Constant, vec![run(0x70), run(0x90)], vec![])),
-        ("welcome-quic".into(), welcome(CoverMode::Off, vec![], (0..8).map(|n| run(8 * n)).collect())),
+        (
+            "welcome-quic".into(),
+            welcome(CoverMode::Off, vec![], (0..8).map(|n| run(8 * n)).collect()),
+        ),
         ("done".into(), Control::Done { id: RequestId(300) }),
         (
             "paired-opener".into(),

@@ -283,7 +283,7 @@ impl Engine {
             },
             replaced: replaced.is_some(),
             pins: Vec::new(),
-            quic_ids: Vec::new(),
+            quic_ids: alloc::vec![[0; wire::QUIC_ID_BYTES]; self.config.quic_ids],
         };
         self.send(conn, Control::Welcome(welcome));
     }

@@ -79,6 +79,7 @@ impl Engine {
                 if let Some(Connection { outlet, state: State::Member(peer), .. }) =
                     self.connections.get_mut(to)
                     && peer.epoch == epoch
+                    && !outlet.is_stuck(header.lane as u8)
                     && outlet.is_direct()
                     && outlet.sealed + len <= self.sealed_cells_max
                     && self.pool.may_seal(outlet.sealed, len)

@@ -143,6 +143,10 @@ impl Engine {
         let Envelope { sender, class, origin, .. } = envelope;
         let Some(connection) = self.connections.get_mut(to) else { return Verdict::Drop };
         let outlet = &mut connection.outlet;
+        if outlet.is_stuck(origin.lane) {
+            self.report(*origin, Undelivered::Busy, now);
+            return Verdict::Drop;
+        }
         let len = sealed_len(*class);
         if outlet.is_direct()
             && outlet.sealed + len <= self.sealed_cells_max

@@ -51,6 +51,23 @@ impl Engine {
         }
     }
 
+    /// The device of this connection gives no credit for a lane although it does for others, or gives it again. Without it
+    /// cells for the lane are answered `busy`, those that wait included.
+    pub fn handle_lane(&mut self, conn: ConnId, lane: u8, has_credit: bool, now: Time) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let outlet = &mut connection.outlet;
+        let bit = 1 << (lane & 7);
+        if has_credit {
+            outlet.stuck &= !bit;
+            return;
+        }
+        outlet.stuck |= bit;
+        for waiting in self.pool.take_lane(&mut outlet.queue, conn.index, lane) {
+            self.commands.push_back(Command::Release(waiting.stored.slot));
+            self.report(waiting.origin, Undelivered::Busy, now);
+        }
+    }
+
     /// So many sealed bytes have left. True if [`Engine::poll_egress`] has something to seal.
     ///
     /// # Panics

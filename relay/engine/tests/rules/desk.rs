@@ -82,6 +82,7 @@ impl Desk {
                 table_key: [shard as u8; 16],
                 relay: RelayId::new([9; 32]),
                 region: "desk".into(),
+                quic_ids: 0,
                 limits,
                 seed: u64::from(shard),
                 unix_ms_at_zero: UNIX_MS,

@@ -94,6 +94,7 @@ pub(crate) fn start_shards(plan: &Plan, life: u32, unix_ms: u64) -> Vec<Shard> {
             table_key: [number as u8 ^ life as u8; 16],
             relay: RELAY,
             region: String::new(),
+            quic_ids: 0,
             limits: plan.engine_limits(),
             seed: plan.seed ^ u64::from(life),
             unix_ms_at_zero: unix_ms,

@@ -331,6 +331,7 @@ fn shard(plan: &Plan, number: u16) -> Shard {
         table_key: [number as u8; 16],
         relay: RelayId::new([1; 32]),
         region: String::new(),
+        quic_ids: 0,
         limits: plan.engine_limits(),
         seed: plan.seed,
         unix_ms_at_zero: 0,

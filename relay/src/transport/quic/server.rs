@@ -1,0 +1,117 @@
+//! What all shards share of QUIC.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::{hkdf, hmac};
+use hushwire_uring::udp::Steering;
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{
+    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig,
+    VarInt,
+};
+use thiserror::Error;
+
+use super::ids::ShardIds;
+use super::limits;
+use crate::transport::ServerTls;
+
+/// Why there is no QUIC.
+#[derive(Debug, Error)]
+pub(crate) enum QuicServerError {
+    /// The provider lacks what RFC 9001 §5.2 protects the first packets with.
+    #[error("the TLS provider has no AES-128-GCM for QUIC")]
+    NoInitialSuite,
+    /// HKDF refused a length of our own.
+    #[error("the keys of QUIC cannot be derived")]
+    Keys,
+}
+
+/// The settings of quinn-proto, the same on all shards, and the secrets behind them. All are derived from one secret of
+/// the store, so that after a restart the relay still knows its own resets: a device whose relay came back hears at once
+/// that its connection is gone.
+pub(crate) struct QuicServer {
+    config: Arc<ServerConfig>,
+    reset_key: Arc<hmac::Key>,
+    steering: Steering,
+}
+
+impl fmt::Debug for QuicServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuicServer").finish_non_exhaustive()
+    }
+}
+
+/// Labels of what is derived from the store's secret.
+const RESET_LABEL: &[u8] = b"hushwire/1 quic reset";
+const TOKEN_LABEL: &[u8] = b"hushwire/1 quic token";
+
+impl QuicServer {
+    /// A server with the identity of `tls`. `secret` is the store's; connections silent for `idle_ms` are closed.
+    pub(crate) fn new(
+        tls: &ServerTls,
+        secret: &[u8; 16],
+        steering: Steering,
+        idle_ms: u64,
+    ) -> Result<Arc<Self>, QuicServerError> {
+        let crypto = QuicServerConfig::try_from(tls.for_quic())
+            .map_err(|_| QuicServerError::NoInitialSuite)?;
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, RESET_LABEL).extract(secret);
+        let mut reset = [0; 32];
+        prk.expand(&[RESET_LABEL], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut reset))
+            .map_err(|_| QuicServerError::Keys)?;
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, TOKEN_LABEL).extract(secret);
+
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(0);
+        let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+        config
+            .transport_config(Arc::new(transport(idle_ms)))
+            .retry_token_lifetime(Duration::from_millis(limits::RETRY_TOKEN_MS))
+            .validation_token_config(tokens)
+            .migration(true)
+            .incoming_buffer_size(limits::INCOMING_BYTES)
+            .incoming_buffer_size_total(limits::INCOMING_BYTES);
+        let reset_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset));
+        Ok(Arc::new(Self { config: Arc::new(config), reset_key, steering }))
+    }
+
+    /// The IDs of one shard.
+    pub(crate) const fn ids(&self, shard: usize) -> ShardIds {
+        ShardIds::new(self.steering, shard)
+    }
+
+    /// Which shard a datagram is for.
+    pub(crate) fn shard_of(&self, datagram: &[u8]) -> usize {
+        self.steering.shard_of_datagram(datagram)
+    }
+
+    /// The endpoint of one shard. `may_fragment`: the socket cannot find the path's MTU.
+    pub(crate) fn endpoint(&self, shard: usize, may_fragment: bool) -> Endpoint {
+        let ids = self.ids(shard);
+        let mut config = EndpointConfig::new(Arc::clone(&self.reset_key) as _);
+        config
+            .cid_generator(move || Box::new(ids))
+            .min_reset_interval(Duration::from_millis(limits::RESET_MS_MIN));
+        Endpoint::new(Arc::new(config), Some(Arc::clone(&self.config)), !may_fragment, None)
+    }
+}
+
+fn transport(idle_ms: u64) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let idle = u32::try_from(idle_ms).unwrap_or(u32::MAX);
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
+        .stream_receive_window(VarInt::from_u32(limits::LANE_RECEIVE_BYTES))
+        .receive_window(VarInt::from_u32(limits::RECEIVE_BYTES_UNAUTHENTICATED))
+        .send_window(limits::SEND_BYTES_UNAUTHENTICATED)
+        .crypto_buffer_size(limits::CRYPTO_BYTES)
+        .datagram_receive_buffer_size(None)
+        .allow_spin(false)
+        .pad_to_mtu(true);
+    transport
+}
