@@ -104,6 +104,7 @@ fn connection() -> ConnId {
         table_key: [2; 16],
         relay: RelayId::new([3; 32]),
         region: String::new(),
+        quic_ids: 0,
         limits: EngineLimits { connections_max: 1, ..EngineLimits::default() },
         seed: 4,
         unix_ms_at_zero: 0,
