@@ -251,7 +251,7 @@ impl Limits {
             ("connections", connections, shard::CONNECTION_BYTES),
             ("keys in aws-lc", connections, CIPHER_BYTES),
             ("QUIC: connections", quic, shard::QUIC_CONNECTION_BYTES),
-            ("QUIC: quinn-proto and rustls", quic, quic::QUINN_CONNECTION_BYTES),
+            ("QUIC: quinn-proto, rustls", quic, quic::QUINN_CONNECTION_BYTES),
             ("QUIC: least windows", quic, quic::LEAN_WINDOWS_BYTES),
             ("QUIC: larger windows", 1, self.quic_window_pool_bytes),
             ("QUIC: lanes without credit", 1, quic::STUCK_BYTES_MAX),
@@ -329,7 +329,8 @@ mod tests {
         let mesh = 6 * limits.mesh_bytes_max;
         assert_eq!(line(3, "mesh: cells and buffers").bytes(), mesh);
         assert_eq!(line(3, "cells queued and sealed").bytes(), 3 * limits.egress_pool_bytes);
-        assert_eq!(line(3, "engine: connections").count, 3 * limits.connections_max);
+        let connections = limits.connections_max + limits.quic_connections_max;
+        assert_eq!(line(3, "engine: connections").count, 3 * connections);
         assert_eq!(line(3, "store map (page cache)").bytes(), limits.map_bytes_max);
     }
 
@@ -358,8 +359,8 @@ mod tests {
         };
         check(0, 2, None, (32_768, 4_096));
         check(0, 2, Some(1 << 20), (32_768, 4_096));
-        check(0, 2, Some(20_000), (9_960, 4_096));
-        check(0, 1, Some(1_024), (952, 952));
+        check(0, 2, Some(20_000), (9_958, 4_096));
+        check(0, 1, Some(1_024), (950, 950));
         check(0, 64, Some(1_024), (CONNECTIONS_MIN, CONNECTIONS_MIN));
         check(0, 1, Some(0), (CONNECTIONS_MIN, CONNECTIONS_MIN));
         check(32_768, 2, Some(20_000), (32_768, 4_096));

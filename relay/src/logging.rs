@@ -119,7 +119,7 @@ mod tests {
     fn child() {
         let Some(format) = std::env::var_os(CHILD) else { return };
         let format = if format == "json" { LogFormat::Json } else { LogFormat::Auto };
-        let log = Log { level: LogLevel::Info, format };
+        let log = Log { level: LogLevel::Info, format, qlog_dir: None };
         set_up(&log, None).unwrap();
         tracing::info!(shards = 2, "started");
         tracing::debug!("a device connected");

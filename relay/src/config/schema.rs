@@ -208,6 +208,9 @@ sections! {
         level: LogLevel = LogLevel::Info;
         /// auto (the journal if stderr leads there, else text), journald, stderr or json.
         format: LogFormat = LogFormat::Auto;
+        /// Directory where each connection of QUIC writes what it does (qlog), the first 1_000 of a run. Sizes, times and
+        /// losses, no content and no addresses; it slows the relay down.
+        qlog_dir: Option<PathBuf> = None, like "\"/var/log/hushwire/qlog\"";
     }
 }
 

@@ -28,7 +28,7 @@ use crate::metrics::ShardMetrics;
 use crate::shard::inbox::Postbox;
 use crate::shard::{QuicParts, ShardParts};
 use crate::store::{Meta, Store, StoreOptions};
-use crate::transport::quic::QuicServer;
+use crate::transport::quic::{QuicOptions, QuicServer};
 use crate::transport::{ServerTls, ServerTlsOptions};
 
 /// HTTP connections that wait to be accepted.
@@ -62,7 +62,8 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
     let tls = ServerTls::from_certified(identity.certified_key(), &ServerTlsOptions::default())?;
 
     let Listening { sockets, address, datagrams } = listen_on_both(config, shards, &meta, &limits)?;
-    let quic = datagrams.map(|sockets| quic_parts(sockets, &meta, &tls, &limits)).transpose()?;
+    let quic =
+        datagrams.map(|sockets| quic_parts(config, sockets, &meta, &tls, &limits)).transpose()?;
     let http = listen_http(config)?;
     let admin = AdminSocket::bind(config.control.admin_socket.as_path())?;
 
@@ -299,13 +300,20 @@ fn listen_udp(address: SocketAddr, steering: &Steering) -> Result<UdpGroup, List
 
 /// What each shard's QUIC is built from.
 fn quic_parts(
+    config: &Config,
     group: UdpGroup,
     meta: &Meta,
     tls: &ServerTls,
     limits: &Limits,
 ) -> Result<Vec<QuicParts>, StartError> {
     let steering = Steering::new(meta.steering, group.sockets.len());
-    let server = QuicServer::new(tls, &meta.home_key, steering, limits.idle_ms)
+    let options = QuicOptions {
+        secret: &meta.home_key,
+        steering,
+        idle_ms: limits.idle_ms,
+        qlog_dir: config.log.qlog_dir.as_deref(),
+    };
+    let server = QuicServer::new(tls, &options)
         .map_err(|error| StartError::Resource { what: "QUIC", source: io::Error::other(error) })?;
     let parts = group.sockets.into_iter().enumerate().map(|(shard, bound)| QuicParts {
         server: Arc::clone(&server),

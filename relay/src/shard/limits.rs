@@ -18,6 +18,8 @@ pub(crate) const CONNECTIONS_PER_TURN: usize = 256;
 pub(crate) const DATAGRAM_READS_PER_TURN: usize = 8;
 /// Sends of one QUIC connection before the others have their turn, each of as many datagrams as the kernel takes at once.
 pub(crate) const TRANSMITS_PER_FLUSH: usize = 16;
+/// Datagrams of one send (GSO): together with their headers they must fit what one of IP can be.
+pub(crate) const SEGMENTS_PER_SEND: usize = 32;
 /// Things taken from the inbox, and control messages from the mesh, in one turn.
 pub(crate) const POSTED_PER_TURN: usize = 256;
 /// Cells taken from one other shard in one turn.

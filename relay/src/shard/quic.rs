@@ -85,6 +85,8 @@ pub(crate) struct QuicWire {
     drained: bool,
     /// On the shard's list of connections that have something to tell.
     stirred: bool,
+    /// On the shard's list of connections that wait for room in the socket.
+    waiting: bool,
     /// Its place among the timers.
     armed: Option<Time>,
     /// When it is closed whatever the device has heard.
@@ -115,6 +117,7 @@ impl QuicWire {
             stuck_bytes: 0,
             drained: false,
             stirred: false,
+            waiting: false,
             armed: None,
             until: None,
         }

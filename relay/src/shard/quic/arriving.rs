@@ -138,6 +138,8 @@ impl Shard {
                 if let Some(wire) = quic.closing.get_mut(&key) {
                     wire.inner.handle_event(event);
                 }
+                // Its handshake may go on, and nobody wants to know for what.
+                let _unwanted = take_binding();
                 self.serve_closing(key, now);
             }
             Place::Away(to) => {
@@ -197,7 +199,8 @@ impl Shard {
     fn accept_quic(&mut self, incoming: Incoming, id: ConnId, now: Time) {
         let Some(quic) = &mut self.quic else { return };
         let instant = quic.clock.instant(now);
-        match quic.endpoint.accept(incoming, instant, &mut quic.out, None) {
+        let traced = quic.server.traced(usize::from(quic.shard), instant);
+        match quic.endpoint.accept(incoming, instant, &mut quic.out, traced) {
             Ok((handle, inner)) => {
                 let key = QuicKey::new(quic.shard, handle);
                 quic.set_place(key, Place::Open(id));
@@ -215,6 +218,7 @@ impl Shard {
                 if let Some(transmit) = error.response {
                     quic.reply(&transmit);
                 }
+                let _unwanted = take_binding();
                 self.metrics.tls_faults.add(1);
                 self.engine.handle_closed(id, now);
             }

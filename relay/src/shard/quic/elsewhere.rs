@@ -37,7 +37,7 @@ impl Shard {
             wire.listen();
             wire.connected = false;
         }
-        wire.stirred = false;
+        (wire.stirred, wire.waiting) = (false, false);
         if let Some(quic) = &mut self.quic {
             quic.disarm(&mut wire);
             quic.release(&mut wire);

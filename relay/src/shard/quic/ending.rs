@@ -24,7 +24,7 @@ impl Shard {
             self.accepting.handshake_over();
         }
         wire.incoming.release(&mut self.carry);
-        wire.stirred = false;
+        (wire.stirred, wire.waiting) = (false, false);
         if matches!(quic.place(wire.key), Place::Open(_)) {
             quic.release(&mut wire);
         }

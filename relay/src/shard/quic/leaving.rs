@@ -10,7 +10,7 @@ use quinn_proto::{EndpointEvent, Transmit};
 use super::{Place, Quic, QuicKey, QuicWire, UDP_WRITE, Unsent};
 use crate::mesh::MeshControl;
 use crate::shard::connection::Connection;
-use crate::shard::limits::TRANSMITS_PER_FLUSH;
+use crate::shard::limits::{SEGMENTS_PER_SEND, TRANSMITS_PER_FLUSH};
 use crate::shard::{Shard, ShardError};
 use crate::transport::quic::limits::STUCK_BYTES_MAX;
 
@@ -41,7 +41,7 @@ impl Quic {
                 return Sent::Blocked;
             }
             self.out.clear();
-            let segments = self.socket.segments_max();
+            let segments = self.socket.segments_max().min(SEGMENTS_PER_SEND);
             let Some(transmit) = wire.inner.poll_transmit(instant, segments, &mut self.out) else {
                 return Sent::All;
             };
@@ -187,7 +187,11 @@ impl Shard {
                     quic.stirred.push(id);
                 }
             }
-            Sent::Blocked => quic.waiting.push(id),
+            Sent::Blocked => {
+                if !std::mem::replace(&mut wire.waiting, true) {
+                    quic.waiting.push(id);
+                }
+            }
         }
         self.count_sent(&count);
         self.post_all(posts);
@@ -229,6 +233,9 @@ impl Shard {
         }
         let waiting = std::mem::take(&mut quic.waiting);
         for id in waiting {
+            if let Some(wire) = self.connection(id).and_then(Connection::quic) {
+                wire.waiting = false;
+            }
             self.stir(id);
         }
     }

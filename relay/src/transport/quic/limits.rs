@@ -35,6 +35,9 @@ pub const LANE_STUCK_MS: u64 = 250;
 /// Bytes of one shard that may wait on lanes without credit; beyond it such a connection is closed.
 pub const STUCK_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Files of qlog in one run of the relay; later connections have none.
+pub const QLOG_FILES_MAX: usize = 1_000;
+
 /// Estimated: what quinn-proto and rustls keep of one idle connection, in bytes.
 pub const QUINN_CONNECTION_BYTES: usize = 32 * 1024;
 

@@ -11,9 +11,12 @@ mod ids;
 mod incoming_lanes;
 pub mod limits;
 mod outgoing_lanes;
+mod qlog;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use ids::ShardIds;
 pub(crate) use incoming_lanes::{CarriedLanes, LaneFault, LaneRead, LanesIn, whole_cell};
 pub(crate) use outgoing_lanes::LanesOut;
-pub(crate) use server::QuicServer;
+pub(crate) use server::{QuicOptions, QuicServer};

@@ -1,8 +1,9 @@
 //! What all shards share of QUIC.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::{hkdf, hmac};
 use hushwire_uring::udp::Steering;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use super::ids::ShardIds;
 use super::limits;
+use super::qlog::QlogFiles;
 use crate::transport::ServerTls;
 
 /// Why there is no QUIC.
@@ -35,6 +37,20 @@ pub(crate) struct QuicServer {
     config: Arc<ServerConfig>,
     reset_key: Arc<hmac::Key>,
     steering: Steering,
+    idle_ms: u64,
+    qlog: Option<QlogFiles>,
+}
+
+/// What QUIC is set to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuicOptions<'a> {
+    /// The store's secret.
+    pub(crate) secret: &'a [u8; 16],
+    pub(crate) steering: Steering,
+    /// Connections silent for so long are closed.
+    pub(crate) idle_ms: u64,
+    /// Where connections write what they do.
+    pub(crate) qlog_dir: Option<&'a Path>,
 }
 
 impl fmt::Debug for QuicServer {
@@ -48,13 +64,12 @@ const RESET_LABEL: &[u8] = b"hushwire/1 quic reset";
 const TOKEN_LABEL: &[u8] = b"hushwire/1 quic token";
 
 impl QuicServer {
-    /// A server with the identity of `tls`. `secret` is the store's; connections silent for `idle_ms` are closed.
+    /// A server with the identity of `tls`.
     pub(crate) fn new(
         tls: &ServerTls,
-        secret: &[u8; 16],
-        steering: Steering,
-        idle_ms: u64,
+        options: &QuicOptions<'_>,
     ) -> Result<Arc<Self>, QuicServerError> {
+        let QuicOptions { secret, steering, idle_ms, qlog_dir } = *options;
         let crypto = QuicServerConfig::try_from(tls.for_quic())
             .map_err(|_| QuicServerError::NoInitialSuite)?;
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, RESET_LABEL).extract(secret);
@@ -75,7 +90,8 @@ impl QuicServer {
             .incoming_buffer_size(limits::INCOMING_BYTES)
             .incoming_buffer_size_total(limits::INCOMING_BYTES);
         let reset_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset));
-        Ok(Arc::new(Self { config: Arc::new(config), reset_key, steering }))
+        let qlog = qlog_dir.map(QlogFiles::new);
+        Ok(Arc::new(Self { config: Arc::new(config), reset_key, steering, idle_ms, qlog }))
     }
 
     /// The IDs of one shard.
@@ -86,6 +102,16 @@ impl QuicServer {
     /// Which shard a datagram is for.
     pub(crate) fn shard_of(&self, datagram: &[u8]) -> usize {
         self.steering.shard_of_datagram(datagram)
+    }
+
+    /// The settings of one connection where they are not those of all: it writes what it does.
+    pub(crate) fn traced(&self, shard: usize, now: Instant) -> Option<Arc<ServerConfig>> {
+        let stream = self.qlog.as_ref()?.next(shard, now)?;
+        let mut transport = transport(self.idle_ms);
+        transport.qlog_stream(Some(stream));
+        let mut config = ServerConfig::clone(&self.config);
+        config.transport_config(Arc::new(transport));
+        Some(Arc::new(config))
     }
 
     /// The endpoint of one shard. `may_fragment`: the socket cannot find the path's MTU.
