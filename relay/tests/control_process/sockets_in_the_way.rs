@@ -104,7 +104,7 @@ fn fewer_files_than_connections_unless_their_number_is_set() {
     let (code, log) = relay.wait();
     assert_eq!(code, Some(0), "{log}");
     let warned = log.lines().find(|line| line.contains("LimitNOFILE")).expect("a warning");
-    assert!(warned.contains("WARN") && warned.contains("connections_max=260"), "{warned}");
+    assert!(warned.contains("WARN") && warned.contains("connections_max=258"), "{warned}");
 
     let set = home.config().replace("connections_max = 256\n", "connections_max = 300\n");
     let relay = home.start_within(1_000, &set);
