@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hushwire_wire::code::Invite;
-pub use hushwire_wire::control::{CoverMode, ErrorCode, Undelivered};
+pub use hushwire_wire::control::{CoverMode, ErrorCode, Transport, Undelivered};
 use hushwire_wire::id::DeviceId;
 use tokio::io::AsyncRead;
 use tokio::sync::Notify;
@@ -44,7 +44,8 @@ pub use types::{
 pub use crate::conversation::OutboxLimits;
 use crate::conversation::preamble::Label;
 use crate::error::Error;
-use crate::io::{CellStream, Connector};
+pub use crate::io::Transports;
+use crate::io::{CellStream, Racer};
 use crate::journal::Journal;
 pub use crate::journal::{Durability, MessageId, Outcome};
 use crate::keystore::{Keystore, Relay};
@@ -97,7 +98,7 @@ impl Shared {
         let (replaced, resumed) = (link.welcome().replaced, stream.is_resumed());
         let mut state = self.state.lock();
         state.connected(link, moment());
-        state.tell(Event::Connected { replaced, resumed });
+        state.tell(Event::Connected { replaced, resumed, transport: stream.transport() });
     }
 
     /// Wakes those whom the last turn concerns, now that nobody holds the lock.
@@ -171,7 +172,7 @@ impl Client {
         options: Options,
         token: Option<Vec<u8>>,
     ) -> Result<Self, Error> {
-        let connector = Connector::new(&relay.trust).map_err(|_| Error::NotEnrolled)?;
+        let racer = Racer::new(&relay.trust, options.transports).map_err(|_| Error::NotEnrolled)?;
         let (path, key) = (keystore.journal_path(), keystore.storage_key());
         let (journal, logs) = Journal::open(&path, key, options.durability)?;
         let transfers = transfers::Hub::new(keystore.path());
@@ -189,7 +190,7 @@ impl Client {
             account: Notify::new(),
         });
         drop(logs);
-        let dialer = Dialer { connector, relay, options };
+        let mut dialer = Dialer { racer, relay, options };
         let enrolling = token.is_some();
         let dialled = dialer.dial(&shared, token).await;
         let mut dialled = dialled.map_err(|error| admission(error, enrolling));
@@ -248,7 +249,7 @@ impl Client {
     /// What the relay said of itself when it welcomed this device; `None` while there is no connection.
     #[must_use]
     pub fn relay_info(&self) -> Option<RelayInfo> {
-        self.shared.state.lock().link.as_ref().map(|link| RelayInfo::from(link.welcome()))
+        self.shared.state.lock().link.as_ref().map(RelayInfo::from)
     }
 
     /// Listens to what happens from now on.

@@ -182,13 +182,15 @@ impl Error {
             Self::Io(error) => match error {
                 IoError::Connect { .. }
                 | IoError::TimedOut { .. }
+                | IoError::QuicRefused
                 | IoError::Lost(_)
                 | IoError::Closed => true,
                 IoError::Address { .. }
                 | IoError::PinDiffers { .. }
                 | IoError::Certificate(_)
                 | IoError::WrongService
-                | IoError::Tls(_) => false,
+                | IoError::Tls(_)
+                | IoError::Quic(_) => false,
             },
             Self::Link(error) => link_is_retryable(error),
             Self::Refused { code, .. } => code_is_retryable(*code),

@@ -1,16 +1,20 @@
-//! Sockets and TLS on tokio: how cells get to the relay. Everything else in this crate is free of I/O.
+//! Sockets, TLS and QUIC on tokio: how cells get to the relay. Everything else in this crate is free of I/O.
 
 pub mod limits;
 
 mod cells;
 mod connector;
+mod quic;
+mod racer;
+mod tls;
 mod trust;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use cells::{CellStream, Filled};
 pub use connector::Connector;
+pub use racer::{Racer, Transports};
 pub use trust::TrustError;
 
 /// A hash of a public key, as people compare it: 64 hexadecimal digits.
@@ -38,7 +42,7 @@ pub enum IoError {
         /// As given.
         address: String,
     },
-    /// No TCP connection.
+    /// No way there: no connection over TCP, or none over UDP.
     #[error("the relay at {address} cannot be reached: {error}")]
     Connect {
         /// Where.
@@ -75,6 +79,12 @@ pub enum IoError {
     /// TLS failed otherwise.
     #[error("the TLS connection to the relay failed: {0}")]
     Tls(rustls::Error),
+    /// QUIC failed, or the relay broke its rules.
+    #[error("the QUIC connection to the relay failed: {0}")]
+    Quic(quinn_proto::ConnectionError),
+    /// The relay takes no connection over QUIC, at least at present.
+    #[error("the relay refuses connections over QUIC at present")]
+    QuicRefused,
     /// The connection ended.
     #[error("the connection to the relay was lost: {0}")]
     Lost(std::io::Error),
@@ -87,4 +97,9 @@ fn pins(pins: &[Pin]) -> String {
     let list: Vec<_> = pins.iter().map(Pin::to_string).collect();
     let verb = if list.len() == 1 { "is" } else { "are" };
     format!("{} {verb}", list.join(" or "))
+}
+
+/// Where time enters what runs on a socket.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

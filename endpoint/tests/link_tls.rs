@@ -2,6 +2,8 @@
 
 #[path = "link_support/relay.rs"]
 mod relay;
+#[path = "link_support/server.rs"]
+mod server;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,20 +16,14 @@ use hushwire::io::{Connector, IoError};
 use hushwire::keystore::{Relay, RelayTrust};
 use hushwire::{Client, Error};
 use hushwire_wire::cell::{Class, HEADER_LEN, set_counter};
-use hushwire_wire::control::{
-    self, Control, CoverMode, GoawayReason, HopLimits, RequestId, Welcome,
-};
-use hushwire_wire::id::RelayId;
+use hushwire_wire::control::{self, Control, GoawayReason, RequestId};
 use relay::{TestRelay, pair};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use server::keystore;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-const RELAY: RelayId = RelayId::new([8; 32]);
-
-/// A server's key and how it is pinned.
+/// A server whose key is pinned.
 struct Server {
     config: Arc<ServerConfig>,
     pin: [u8; 32],
@@ -35,19 +31,7 @@ struct Server {
 
 impl Server {
     fn new(alpn: &[&[u8]]) -> Self {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = rcgen::CertificateParams::new(vec!["relay.example".into()])
-            .and_then(|params| params.self_signed(&key))
-            .expect("a certificate");
-        let pin = pin_of(&rcgen::PublicKeyData::subject_public_key_info(&key));
-        let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], secret)
-            .expect("a key that fits");
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let (config, pin) = server::config(alpn);
         Self { config: Arc::new(config), pin }
     }
 
@@ -71,16 +55,9 @@ impl Server {
     }
 }
 
-fn pin_of(key: &[u8]) -> [u8; 32] {
-    use rustls::crypto::hash::Hash;
-    let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let hash: &dyn Hash = suite.tls13().expect("of TLS 1.3").common.hash_provider;
-    hash.hash(key).as_ref().try_into().expect("SHA-256")
-}
-
 async fn connect(address: SocketAddr, pin: [u8; 32]) -> Result<(), IoError> {
     let connector = Connector::new(&RelayTrust::Pins(vec![pin])).expect("one pin");
-    connector.connect(&address.to_string()).await.map(drop)
+    connector.connect_tls(&address.to_string()).await.map(drop)
 }
 
 #[tokio::test]
@@ -103,7 +80,7 @@ async fn one_of_several_pins_is_enough() {
     });
     let trust = RelayTrust::Pins(vec![[6; 32], server.pin, [7; 32]]);
     let connector = Connector::new(&trust).expect("three pins");
-    let stream = connector.connect(&address.to_string()).await.expect("connected");
+    let stream = connector.connect_tls(&address.to_string()).await.expect("connected");
     assert!(!stream.is_resumed());
     drop(stream);
     thread.join().expect("served");
@@ -134,7 +111,7 @@ async fn what_is_no_relay_is_said_to_be_none() {
     let error = connect(SocketAddr::from(([127, 0, 0, 1], 1)), [6; 32]).await.expect_err("nobody");
     assert!(matches!(error, IoError::Connect { .. }), "{error}");
     let connector = Connector::new(&RelayTrust::PublicCa).expect("always");
-    let error = connector.connect("no port").await.expect_err("no address");
+    let error = connector.connect_tls("no port").await.expect_err("no address");
     assert!(matches!(error, IoError::Address { .. }), "{error}");
 }
 
@@ -154,44 +131,14 @@ impl Greeter {
 
     fn greet(tls: Tls, pins: &[[u8; 32]]) -> Self {
         let mut greeter = Self { tls, counter: 0 };
-        let nonce = [1; 32];
-        greeter.say(&Control::Challenge { nonce, relay: RELAY, versions: vec![1] });
+        greeter.say(&server::challenge());
         let mut hello = vec![0; Class::C0.cell_len()];
         greeter.tls.read_exact(&mut hello).expect("a HELLO");
         let content = control::disclose(&hello[HEADER_LEN..]).expect("a control cell");
         assert!(matches!(Control::decode(content), Ok(Control::Hello(_))));
-        greeter.say(&Control::Welcome(Welcome {
-            shard: 0,
-            shards: 1,
-            region: String::new(),
-            cover: CoverMode::Off,
-            limits: HopLimits {
-                cells_per_s: 2_000,
-                bytes_per_s: 1 << 24,
-                egress_bytes: 1 << 20,
-                idle_ms: 60_000,
-            },
-            replaced: false,
-            pins: pins.to_vec(),
-            quic_ids: Vec::new(),
-        }));
+        greeter.say(&server::welcome(pins, &[]));
         greeter
     }
-}
-
-fn keystore(
-    directory: &tempfile::TempDir,
-    address: SocketAddr,
-    pin: [u8; 32],
-) -> hushwire::keystore::Keystore {
-    use hushwire::identity::Identity;
-    use hushwire::keystore::Keystore;
-    let identity = Identity::generate(&mut hushwire::suite::random::OsRandom);
-    let mut keystore = Keystore::create(&directory.path().join("device"), identity).expect("made");
-    let (address, trust) = (address.to_string(), RelayTrust::Pins(vec![pin]));
-    let account = String::new();
-    keystore.set_relay(Relay { address, trust, relay: RELAY, account }).expect("stored");
-    keystore
 }
 
 async fn in_time<F: Future>(future: F) -> F::Output {

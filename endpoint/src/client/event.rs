@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hushwire_wire::control::Undelivered;
+use hushwire_wire::control::{Transport, Undelivered};
 use hushwire_wire::id::DeviceId;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -19,6 +19,8 @@ pub enum Event {
         replaced: bool,
         /// TLS was resumed from a ticket.
         resumed: bool,
+        /// The way it goes.
+        transport: Transport,
     },
     /// The connection is gone.
     Disconnected {

@@ -12,9 +12,9 @@ use super::limits::{OUT_BYTES_MAX, WELCOME_MS_MAX};
 use super::state::Ending;
 use super::{Options, Shared, trace};
 use crate::error::Error;
-use crate::io::{CellStream, Connector, Filled, IoError};
+use crate::io::{CellStream, Filled, IoError, Racer};
 use crate::keystore::{Relay, RelayTrust};
-use crate::link::{AwaitChallenge, Backoff, Goaway, HelloSettings, Link, Opening};
+use crate::link::{AwaitChallenge, Backoff, Goaway, HelloSettings, Link, LinkError, Opening};
 use crate::suite::random::OsRandom;
 
 /// Why a connection ended.
@@ -32,7 +32,7 @@ pub(super) enum End {
 /// What is needed to connect again.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    pub(super) connector: Connector,
+    pub(super) racer: Racer,
     pub(super) relay: Relay,
     pub(super) options: Options,
 }
@@ -40,20 +40,34 @@ pub(super) struct Dialer {
 impl Dialer {
     /// Connects and introduces this device.
     pub(super) async fn dial(
-        &self,
+        &mut self,
         shared: &Shared,
         token: Option<Vec<u8>>,
     ) -> Result<(CellStream, Link), Error> {
         tracing::debug!(address = self.relay.address, "connecting to the relay");
-        let stream = self.connector.connect(&self.relay.address).await?;
-        tracing::debug!(resumed = stream.is_resumed(), "TLS is up");
-        let patience = Duration::from_millis(WELCOME_MS_MAX);
-        match tokio::time::timeout(patience, self.open(shared, stream, token)).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                Err(IoError::TimedOut { address: self.relay.address.clone(), after: patience }
-                    .into())
-            }
+        let stream = self.racer.connect(&self.relay.address).await?;
+        let transport = stream.transport();
+        tracing::debug!(%transport, resumed = stream.is_resumed(), "a handshake is complete");
+        let after = Duration::from_millis(WELCOME_MS_MAX);
+        let late = |_| IoError::TimedOut { address: self.relay.address.clone(), after };
+        let opened = tokio::time::timeout(after, self.open(shared, stream, token)).await;
+        let opened = opened.map_err(late).map_err(Error::from).flatten();
+        match &opened {
+            Ok((_, link)) => self.racer.set_quic_ids(link.welcome().quic_ids.clone()),
+            Err(error) => self.lost(transport, error),
+        }
+        opened
+    }
+
+    /// A connection was lost. Where that was without a word, and over UDP, the network may pass it no more.
+    fn lost(&mut self, transport: Transport, error: &Error) {
+        let is_silence = if let Error::Io(IoError::Lost(error)) = error {
+            error.kind() == std::io::ErrorKind::TimedOut
+        } else {
+            matches!(error, Error::Io(IoError::TimedOut { .. }) | Error::Link(LinkError::Silent))
+        };
+        if is_silence && transport == Transport::Quic {
+            self.racer.quic_was_lost();
         }
     }
 
@@ -70,7 +84,7 @@ impl Dialer {
             software: self.options.software.clone(),
         };
         let mut state =
-            AwaitChallenge::new(self.relay.relay, settings, Transport::Tls, stream.binding());
+            AwaitChallenge::new(self.relay.relay, settings, stream.transport(), stream.binding());
         let mut awaiting = loop {
             let cell = next_cell(&mut stream).await?;
             let step = state.on_cell(&cell, shared.state.lock().keystore.identity());
@@ -112,9 +126,7 @@ impl Dialer {
             return;
         }
         self.relay.trust = RelayTrust::Pins(known);
-        if let Ok(connector) = Connector::new(&self.relay.trust) {
-            self.connector = connector;
-        }
+        self.racer.set_trust(&self.relay.trust).expect("1 to 4 pins");
         let mut state = shared.state.lock();
         if let Err(error) = state.keystore.set_relay(self.relay.clone()) {
             state.tell(Event::KeystoreFailed { why: error.to_string() });
@@ -142,13 +154,18 @@ async fn next_cell(stream: &mut CellStream) -> Result<Vec<u8>, Error> {
 pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, mut stream: CellStream) {
     let mut backoff = Backoff::default();
     loop {
-        let started = moment().now;
+        let (started, transport) = (moment().now, stream.transport());
         dialer.learn_pins(&shared);
         let end = serve(&shared, &mut stream).await;
         drop(stream);
+        if let End::Failed(error) = &end {
+            dialer.lost(transport, error);
+        }
         shared.state.lock().disconnected();
         backoff.worked_for(moment().now.duration_since(started));
-        let Some(connected) = reconnect(&shared, &dialer, end, &mut backoff).await else { return };
+        let Some(connected) = reconnect(&shared, &mut dialer, end, &mut backoff).await else {
+            return;
+        };
         stream = connected;
     }
 }
@@ -156,7 +173,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut dialer: Dialer, mut stream: Cel
 /// Tries until it works. `None` where it never will.
 async fn reconnect(
     shared: &Shared,
-    dialer: &Dialer,
+    dialer: &mut Dialer,
     mut end: End,
     backoff: &mut Backoff,
 ) -> Option<CellStream> {
@@ -201,7 +218,7 @@ fn farewell_wait(goaway: &Goaway, backoff: &mut Backoff) -> Duration {
 
 async fn dial_after(
     shared: &Shared,
-    dialer: &Dialer,
+    dialer: &mut Dialer,
     wait: Duration,
 ) -> Result<(CellStream, Link), Error> {
     tokio::time::sleep(wait).await;
@@ -217,7 +234,7 @@ fn ending(end: &End) -> Option<Ending> {
             GoawayReason::Revoked => Some(Ending::Revoked),
             GoawayReason::Draining | GoawayReason::Idle => None,
         },
-        End::Failed(Error::Link(crate::link::LinkError::Refused { code, sentence, .. })) => {
+        End::Failed(Error::Link(LinkError::Refused { code, sentence, .. })) => {
             let hopeless = matches!(code, ErrorCode::Unauthenticated | ErrorCode::Forbidden);
             hopeless.then(|| Ending::NotAdmitted(sentence.clone()))
         }
@@ -299,7 +316,7 @@ fn turn(shared: &Shared, stream: &mut CellStream, out: &mut Vec<u8>) -> Result<T
     if stream.is_worn() {
         return Err(End::Worn);
     }
-    if flushed && shared.state.lock().may_close(now.now) {
+    if flushed && shared.state.lock().may_close(now.now) && stream.is_settled() {
         return Err(End::Closed);
     }
     let next = next.unwrap_or(now.now);

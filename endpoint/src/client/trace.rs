@@ -22,8 +22,8 @@ use crate::link::LinkError;
 /// What applications are told.
 pub(super) fn event(event: &Event) {
     match event {
-        Event::Connected { replaced, resumed } => {
-            tracing::info!(replaced, resumed, "connected to the relay");
+        Event::Connected { replaced, resumed, transport } => {
+            tracing::info!(replaced, resumed, %transport, "connected to the relay");
         }
         // `disconnected` knows more.
         Event::Disconnected { .. } => {}
@@ -132,13 +132,16 @@ fn kind(end: &End) -> &'static str {
         End::Goaway(_) => "farewell",
         End::Worn => "replaced",
         End::Failed(Error::Io(error)) => match error {
-            IoError::Connect { .. } | IoError::Address { .. } => "not reached",
+            IoError::Connect { .. } | IoError::Address { .. } | IoError::QuicRefused => {
+                "not reached"
+            }
             IoError::TimedOut { .. } => "timeout",
             IoError::Lost(_) | IoError::Closed => "lost",
             IoError::PinDiffers { .. }
             | IoError::Certificate(_)
             | IoError::WrongService
             | IoError::Tls(_) => "not trusted",
+            IoError::Quic(_) => "broke the protocol",
         },
         End::Failed(Error::Link(LinkError::Refused { .. })) => "refused",
         End::Failed(Error::Link(LinkError::Silent)) => "silent",

@@ -5,14 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hushwire_wire::control::{CoverMode, Welcome};
+use hushwire_wire::control::{CoverMode, Transport, Welcome};
 use hushwire_wire::id::DeviceId;
 use tokio::sync::oneshot;
 
 use crate::conversation::{OutboxLimits, PendingSend};
 use crate::error::Error;
+use crate::io::Transports;
 use crate::journal::{Durability, EndedSend, MessageId, Outcome};
 use crate::keystore::{Grant, Peer};
+use crate::link::Link;
 use crate::pairing::{Fingerprint, Verified};
 
 /// What a client says of itself, and how it keeps messages.
@@ -27,6 +29,8 @@ pub struct Options {
     pub name: Option<String>,
     /// Cover asked for. Default: off.
     pub cover: CoverMode,
+    /// By what the relay may be reached. Default: QUIC where UDP gets through, TLS elsewhere.
+    pub transports: Transports,
     /// What waits for one peer.
     pub outbox: Outbox,
     /// What a message survives. Default: the end of the machine.
@@ -41,6 +45,7 @@ impl Default for Options {
             software: concat!("hushwire/", env!("CARGO_PKG_VERSION")).into(),
             name: None,
             cover: CoverMode::Off,
+            transports: Transports::Both,
             outbox: Outbox::default(),
             durability: Durability::Disk,
             expires_in: None,
@@ -179,12 +184,15 @@ pub struct RelayInfo {
     pub shards: u16,
     /// The operator's name for the place, may be empty.
     pub region: String,
+    /// By what this device reaches it at present.
+    pub transport: Transport,
 }
 
-impl From<&Welcome> for RelayInfo {
-    fn from(welcome: &Welcome) -> Self {
-        let Welcome { shard, shards, region, .. } = welcome;
-        Self { shard: *shard, shards: *shards, region: region.clone() }
+impl From<&Link> for RelayInfo {
+    fn from(link: &Link) -> Self {
+        let Welcome { shard, shards, region, .. } = link.welcome();
+        let (shard, shards, region) = (*shard, *shards, region.clone());
+        Self { shard, shards, region, transport: link.transport() }
     }
 }
 

@@ -1,37 +1,20 @@
-//! Cells over TLS: one cell is one record, two for the 32 KiB cell. rustls is driven by hand, so that many records
-//! leave in one system call and nothing leaves that is not a cell.
-//!
-//! After the handshake this end sends no TLS message of its own: no close_notify, no KeyUpdate. Both have sizes that
-//! an observer would recognise. The end of a connection is a FIN; what was lost with it the conversations notice.
+//! What the rest of this crate sees of a connection: cells in, cells out, by whatever way they go.
 
-use std::io::{self, BufRead, IoSlice, Write};
-
-use hushwire_wire::limits::{ALPN, EXPORTER_LABEL};
-use rustls::ClientConnection;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use hushwire_wire::control::Transport;
 
 use super::IoError;
-use super::connector::tls_error;
-use super::limits::{READ_BYTES_MAX, RECORD_BYTES_MAX, RECORDS_MAX};
-use crate::link::{LinkError, cell_len};
+use super::quic::QuicStream;
+use super::tls::TlsStream;
+use crate::link::LinkError;
 
-/// A connection that carries cells.
+/// A connection that carries cells, over TLS or QUIC.
 #[derive(Debug)]
-pub struct CellStream {
-    tcp: TcpStream,
-    tls: ClientConnection,
-    binding: [u8; 32],
-    /// What was read from the socket and not yet given to rustls: `wire[wire_at..wire_end]`.
-    wire: Vec<u8>,
-    wire_at: usize,
-    wire_end: usize,
-    /// Plaintext: whole cells and at most one begun, from `plain_at` on.
-    plain: Vec<u8>,
-    plain_at: usize,
-    unsent: usize,
-    records: u64,
-    ended: bool,
+pub struct CellStream(Way);
+
+#[derive(Debug)]
+enum Way {
+    Tls(Box<TlsStream>),
+    Quic(Box<QuicStream>),
 }
 
 /// What [`CellStream::fill`] found.
@@ -45,187 +28,92 @@ pub enum Filled {
     Ended,
 }
 
-/// The socket as rustls wants it.
-struct Socket<'a>(&'a TcpStream);
-
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+impl From<TlsStream> for CellStream {
+    fn from(stream: TlsStream) -> Self {
+        Self(Way::Tls(Box::new(stream)))
     }
+}
 
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+impl From<QuicStream> for CellStream {
+    fn from(stream: QuicStream) -> Self {
+        Self(Way::Quic(Box::new(stream)))
     }
 }
 
 impl CellStream {
-    pub(super) async fn handshake(
-        tcp: TcpStream,
-        mut tls: ClientConnection,
-    ) -> Result<Self, IoError> {
-        tls.set_buffer_limit(None);
-        let wire = vec![0; READ_BYTES_MAX];
-        let mut stream = Self {
-            tcp,
-            tls,
-            binding: [0; 32],
-            wire,
-            wire_at: 0,
-            wire_end: 0,
-            plain: Vec::new(),
-            plain_at: 0,
-            unsent: 0,
-            records: 0,
-            ended: false,
-        };
-        loop {
-            stream.flush()?;
-            if !stream.tls.is_handshaking() && !stream.tls.wants_write() {
-                break;
-            }
-            let interest =
-                if stream.tls.wants_write() { Interest::WRITABLE } else { Interest::READABLE };
-            stream.tcp.ready(interest).await.map_err(IoError::Lost)?;
-            if stream.tls.is_handshaking() && stream.fill()? == Filled::Ended {
-                return Err(IoError::Closed);
-            }
-        }
-        if stream.tls.alpn_protocol() != Some(ALPN) {
-            return Err(IoError::WrongService);
-        }
-        stream.binding = stream
-            .tls
-            .export_keying_material([0; 32], EXPORTER_LABEL, Some(&[]))
-            .map_err(IoError::Tls)?;
-        Ok(stream)
-    }
-
     /// The TLS exporter of this connection (RFC 8446 §7.5), to which a device binds its proof.
     #[must_use]
-    pub const fn binding(&self) -> [u8; 32] {
-        self.binding
+    pub fn binding(&self) -> [u8; 32] {
+        match &self.0 {
+            Way::Tls(tls) => tls.binding(),
+            Way::Quic(quic) => quic.binding(),
+        }
+    }
+
+    /// The way the cells go, as the proof of a device names it.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match &self.0 {
+            Way::Tls(_) => Transport::Tls,
+            Way::Quic(_) => Transport::Quic,
+        }
     }
 
     /// Whether the connection was resumed from a ticket.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
-        self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+        match &self.0 {
+            Way::Tls(tls) => tls.is_resumed(),
+            Way::Quic(quic) => quic.is_resumed(),
+        }
     }
 
-    /// Whether so many records were exchanged that the connection should be replaced.
+    /// Whether so many records were exchanged that the connection should be replaced. Never over QUIC, which renews its
+    /// keys by itself and shows nobody that it does (RFC 9001 §6).
     #[must_use]
-    pub const fn is_worn(&self) -> bool {
-        self.records >= RECORDS_MAX
+    pub fn is_worn(&self) -> bool {
+        match &self.0 {
+            Way::Tls(tls) => tls.is_worn(),
+            Way::Quic(_) => false,
+        }
     }
 
-    /// Waits until there is something to read, or, with `write`, room to write. Cancellation-safe.
+    /// Waits until there is something to read, or, with `write`, perhaps room to write. Over QUIC this also sends what
+    /// is due meanwhile: acknowledgements, and what was lost. Cancellation-safe.
     ///
     /// # Errors
     /// Where the connection is gone.
-    pub async fn ready(&self, write: bool) -> Result<(), IoError> {
-        if self.wire_at < self.wire_end {
-            return Ok(());
+    pub async fn ready(&mut self, write: bool) -> Result<(), IoError> {
+        match &mut self.0 {
+            Way::Tls(tls) => tls.ready(write).await,
+            Way::Quic(quic) => quic.ready(write).await,
         }
-        let interest =
-            if write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        self.tcp.ready(interest).await.map(drop).map_err(IoError::Lost)
     }
 
     /// Reads what the socket has, up to some 256 KiB.
     ///
     /// # Errors
-    /// Where the connection is gone or TLS fails.
+    /// Where the connection is gone, or TLS or QUIC fails.
     pub fn fill(&mut self) -> Result<Filled, IoError> {
-        if self.ended {
-            return Ok(Filled::Ended);
-        }
-        let mut filled = Filled::Some;
-        if self.wire_at == self.wire_end {
-            match self.tcp.try_read(&mut self.wire) {
-                Ok(0) => {
-                    self.ended = true;
-                    return Ok(Filled::Ended);
-                }
-                Ok(read) => {
-                    (self.wire_at, self.wire_end) = (0, read);
-                    if read < READ_BYTES_MAX {
-                        filled = Filled::Drained;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Filled::Drained);
-                }
-                Err(error) => return Err(IoError::Lost(error)),
-            }
-        }
-        self.decrypt()?;
-        Ok(filled)
-    }
-
-    fn decrypt(&mut self) -> Result<(), IoError> {
-        self.plain.drain(..self.plain_at);
-        self.plain_at = 0;
-        while self.wire_at < self.wire_end {
-            let mut rest = &self.wire[self.wire_at..self.wire_end];
-            let read = self.tls.read_tls(&mut rest).map_err(IoError::Lost)?;
-            self.wire_at += read;
-            let state = match self.tls.process_new_packets() {
-                Ok(state) => state,
-                Err(error) => {
-                    // The alert that says why is worth the attempt only before WELCOME.
-                    if self.tls.is_handshaking() {
-                        let _lost_anyway = self.tls.write_tls(&mut Socket(&self.tcp));
-                    }
-                    return Err(tls_error(error));
-                }
-            };
-            if state.plaintext_bytes_to_read() > 0 {
-                self.take_plaintext()?;
-            }
-            if state.peer_has_closed() {
-                self.ended = true;
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_plaintext(&mut self) -> Result<(), IoError> {
-        let mut reader = self.tls.reader();
-        loop {
-            match reader.fill_buf() {
-                Ok([]) => return Ok(()),
-                Ok(record) => {
-                    let length = record.len();
-                    self.plain.extend_from_slice(record);
-                    self.records += 1;
-                    reader.consume(length);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(IoError::Lost(error)),
-            }
+        match &mut self.0 {
+            Way::Tls(tls) => tls.fill(),
+            Way::Quic(quic) => quic.fill(),
         }
     }
 
-    /// The next whole cell that was read, to be opened in place.
+    /// The next whole cell that was read, to be opened in place. The cells of a lane come in their order; over TLS, all
+    /// do.
     ///
     /// # Errors
-    /// Where what came cannot be a cell.
+    /// Where what came cannot be a cell, or is not where it belongs.
     pub fn next_cell(&mut self) -> Result<Option<&mut [u8]>, LinkError> {
-        let Some(&first) = self.plain[self.plain_at..].first_chunk::<2>() else { return Ok(None) };
-        let end = self.plain_at + cell_len(first)?;
-        let cell = self.plain.get_mut(self.plain_at..end);
-        if cell.is_some() {
-            self.plain_at = end;
+        match &mut self.0 {
+            Way::Tls(tls) => tls.next_cell(),
+            Way::Quic(quic) => quic.next_cell(),
         }
-        Ok(cell)
     }
 
-    /// Encrypts whole cells, to be sent by [`CellStream::flush`]. Nothing here bounds how much: see
+    /// Takes whole cells, to be sent by [`CellStream::flush`]. Nothing here bounds how much: see
     /// [`CellStream::unsent`].
     ///
     /// # Errors
@@ -233,37 +121,54 @@ impl CellStream {
     ///
     /// # Panics
     /// If `cells` are not whole cells: our own fault.
-    pub fn push(&mut self, mut cells: &[u8]) -> Result<(), IoError> {
-        while let Some(&first) = cells.first_chunk::<2>() {
-            let (cell, rest) = cells.split_at(cell_len(first).expect("our own cell"));
-            let written = self.tls.writer().write(cell).map_err(IoError::Lost)?;
-            assert_eq!(written, cell.len(), "there is no limit to what rustls holds");
-            self.unsent += cell.len();
-            self.records += cell.len().div_ceil(RECORD_BYTES_MAX) as u64;
-            cells = rest;
+    pub fn push(&mut self, cells: &[u8]) -> Result<(), IoError> {
+        match &mut self.0 {
+            Way::Tls(tls) => tls.push(cells),
+            Way::Quic(quic) => {
+                quic.push(cells);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    /// Roughly how many bytes wait for the socket.
+    /// Roughly how many bytes wait for the socket, or for the relay's credit.
     #[must_use]
     pub const fn unsent(&self) -> usize {
-        self.unsent
+        match &self.0 {
+            Way::Tls(tls) => tls.unsent(),
+            Way::Quic(quic) => quic.unsent(),
+        }
     }
 
-    /// Writes what the socket takes, many records at once; `true` when nothing is left.
+    /// Writes what the way takes; `true` when nothing is left.
     ///
     /// # Errors
     /// Where the connection is gone.
     pub fn flush(&mut self) -> Result<bool, IoError> {
-        while self.tls.wants_write() {
-            match self.tls.write_tls(&mut Socket(&self.tcp)) {
-                Ok(written) => self.unsent = self.unsent.saturating_sub(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(IoError::Lost(error)),
-            }
+        match &mut self.0 {
+            Way::Tls(tls) => tls.flush(),
+            Way::Quic(quic) => quic.flush(),
         }
-        self.unsent = 0;
-        Ok(true)
+    }
+
+    /// Whether everything that was pushed will arrive even if the connection is dropped now, as far as this end can
+    /// know: over TLS the system has it, over QUIC the relay has acknowledged it.
+    #[must_use]
+    pub fn is_settled(&mut self) -> bool {
+        match &mut self.0 {
+            Way::Tls(tls) => tls.unsent() == 0,
+            Way::Quic(quic) => quic.is_settled(),
+        }
+    }
+
+    /// Goes on from a new socket, as a device does that knows of another network. Over TLS this does nothing.
+    ///
+    /// # Errors
+    /// What the system says; the connection is as it was.
+    pub fn rebind(&mut self) -> Result<(), std::io::Error> {
+        match &mut self.0 {
+            Way::Tls(_) => Ok(()),
+            Way::Quic(quic) => quic.rebind(),
+        }
     }
 }

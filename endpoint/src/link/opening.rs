@@ -35,6 +35,7 @@ pub struct AwaitChallenge {
 /// HELLO has been sent; WELCOME is due.
 #[derive(Debug)]
 pub struct AwaitWelcome {
+    transport: Transport,
     inbound: LaneCounters,
     outbound: LaneCounters,
 }
@@ -49,7 +50,8 @@ pub enum Opening<Next, Same> {
 }
 
 impl AwaitChallenge {
-    /// Waits for the relay `relay` to speak first. `binding` is the TLS exporter of the connection.
+    /// Waits for the relay `relay` to speak first. `transport` and `binding`, the
+    /// TLS exporter of the connection, are those of the connection on which the HELLO will go.
     #[must_use]
     pub fn new(
         relay: RelayId,
@@ -81,7 +83,8 @@ impl AwaitChallenge {
                 let hello = self.hello(content, identity)?;
                 let mut outbound = LaneCounters::default();
                 outbound.take(0);
-                Ok(Opening::Next((AwaitWelcome { inbound: self.inbound, outbound }, hello)))
+                let Self { transport, inbound, .. } = self;
+                Ok(Opening::Next((AwaitWelcome { transport, inbound, outbound }, hello)))
             }
             Some((Control::Error { code, sentence, wait_ms, .. }, _)) => {
                 Err(refusal(code, sentence, wait_ms))
@@ -123,7 +126,8 @@ impl AwaitWelcome {
         match receive_control(cell, &mut self.inbound)? {
             None => Ok(Opening::Same(self)),
             Some((Control::Welcome(welcome), _)) => {
-                Ok(Opening::Next(Link::new(welcome, self.inbound, self.outbound, now)))
+                let Self { transport, inbound, outbound } = self;
+                Ok(Opening::Next(Link::new(welcome, transport, inbound, outbound, now)))
             }
             Some((Control::Error { code, sentence, wait_ms, .. }, _)) => {
                 Err(refusal(code, sentence, wait_ms))

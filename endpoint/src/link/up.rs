@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, LaneCounters, set_counter};
 use hushwire_wire::control::{
-    self, Control, ErrorCode, GoawayReason, Request, RequestId, Undelivered, Welcome,
+    self, Control, ErrorCode, GoawayReason, Request, RequestId, Transport, Undelivered, Welcome,
 };
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::KEEP_ALIVE_MS;
@@ -71,6 +71,7 @@ pub enum Input {
 #[derive(Debug)]
 pub struct Link {
     welcome: Welcome,
+    transport: Transport,
     inbound: LaneCounters,
     outbound: LaneCounters,
     sent: SentCells,
@@ -86,6 +87,7 @@ pub struct Link {
 impl Link {
     pub(super) fn new(
         welcome: Welcome,
+        transport: Transport,
         inbound: LaneCounters,
         outbound: LaneCounters,
         now: Instant,
@@ -93,6 +95,7 @@ impl Link {
         Self {
             pace: Pace::new(&welcome.limits, now),
             welcome,
+            transport,
             inbound,
             outbound,
             sent: SentCells::new(1),
@@ -108,6 +111,12 @@ impl Link {
     #[must_use]
     pub const fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// By what the device reached the relay.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Takes a whole cell from the relay.

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hushwire::conversation::{Conversation, Moment, PeerKeys, StreamError, StreamId, StreamRead};
-use hushwire::io::{CellStream, Connector, Filled};
+use hushwire::io::{CellStream, Filled, Racer, Transports};
 use hushwire::journal::PeerLogs;
 use hushwire::keystore::Keystore;
 use hushwire::link::{AwaitChallenge, HelloSettings, Input, Link, Opening, Origin};
 use hushwire::suite::frames::ConnectionSalt;
 use hushwire::suite::random::OsRandom;
 use hushwire_wire::cell::HEADER_LEN;
-use hushwire_wire::control::{CoverMode, Transport};
+use hushwire_wire::control::CoverMode;
 use hushwire_wire::id::DeviceId;
 
 /// How long a test waits for what must come.
@@ -34,8 +34,8 @@ impl RawPeer {
     /// Connects the device whose keys these are; it has one peer.
     pub(crate) async fn connect(keystore: Keystore) -> Self {
         let relay = keystore.relay().cloned().expect("enrolled");
-        let connector = Connector::new(&relay.trust).expect("a trust");
-        let mut stream = connector.connect(&relay.address).await.expect("connected");
+        let mut racer = Racer::new(&relay.trust, Transports::Both).expect("a trust");
+        let mut stream = racer.connect(&relay.address).await.expect("connected");
         let settings = HelloSettings {
             token: None,
             name: None,
@@ -43,7 +43,7 @@ impl RawPeer {
             software: "test".into(),
         };
         let mut state =
-            AwaitChallenge::new(relay.relay, settings, Transport::Tls, stream.binding());
+            AwaitChallenge::new(relay.relay, settings, stream.transport(), stream.binding());
         let mut awaiting = loop {
             let cell = next_cell(&mut stream).await;
             match state.on_cell(&cell, keystore.identity()).expect("a challenge") {

@@ -452,6 +452,9 @@ fn the_demo_as_a_program_sees_it() {
     for name in ["cells_in", "cells_out", "resident_bytes"] {
         assert!(shown["relay"][name].as_u64().expect("a number") > 90, "{name} in {shown}");
     }
+    assert_eq!(shown["transport"], "QUIC");
+    let by_tls = Person::new(&place, "x").json(&["demo", path(&file), "--messages", "5", "--tls"]);
+    assert_eq!((&by_tls["transport"], &by_tls["sha256_equal"]), (&"TLS".into(), &true.into()));
     assert!(!place.path().join("x").exists(), "a demo leaves this device's keys alone");
 
     Person::new(&place, "x").fails(&["demo", "/no/such/file"], 1, &["/no/such/file"]);

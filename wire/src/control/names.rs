@@ -102,3 +102,13 @@ pub enum Transport {
     /// WebSocket over TLS.
     WebSocket = 3,
 }
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::Quic => "QUIC",
+            Self::WebSocket => "WebSocket",
+        })
+    }
+}

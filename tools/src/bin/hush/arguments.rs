@@ -143,6 +143,9 @@ pub(crate) struct Demo {
     /// Messages to measure the latency with.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) messages: usize,
+    /// Reach the relay by TLS over TCP; QUIC where absent.
+    #[arg(long)]
+    pub(crate) tls: bool,
 }
 
 #[derive(Debug, Args)]

@@ -288,8 +288,8 @@ fn connection_line(connection: &Connection) -> String {
         Connection::Late => format!("none: {}", Late(CONNECT_S_MAX)),
         Connection::Up(Up { after, info, clock, .. }) => {
             let mut said = format!("connected within {} ms", after.as_millis());
-            if let Some(RelayInfo { shard, shards, region }) = info {
-                said += &format!("; the relay says: shard {shard} of {shards}");
+            if let Some(RelayInfo { shard, shards, region, transport }) = info {
+                said += &format!(" over {transport}; the relay says: shard {shard} of {shards}");
                 if !region.is_empty() {
                     said += &format!(", region {}", text::plain(region, usize::MAX));
                 }

@@ -1,0 +1,185 @@
+//! Which transport wins where only one gets through, and what a client remembers of it.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+use hushwire::io::{CellStream, IoError, Racer, Transports};
+use hushwire::keystore::RelayTrust;
+use hushwire_wire::control::Transport;
+use rustls::{ServerConfig, ServerConnection};
+use tokio::sync::mpsc;
+
+use crate::quic::{Greeter, QuicServer};
+use crate::{ALPN, in_time, server};
+
+fn racer(pin: [u8; 32], transports: Transports) -> Racer {
+    Racer::new(&RelayTrust::Pins(vec![pin]), transports).expect("one pin")
+}
+
+/// The same port of UDP and TCP.
+fn port() -> (UdpSocket, TcpListener, SocketAddr) {
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = tcp.local_addr().expect("an address");
+        // Somebody else may have it.
+        if let Ok(udp) = UdpSocket::bind(address) {
+            udp.set_nonblocking(true).expect("set");
+            return (udp, tcp, address);
+        }
+    }
+}
+
+/// Makes handshakes over TCP for as long as the test runs. Says of each what `look` saw when the connection came.
+fn serve_tls<T: Send + 'static>(
+    tcp: TcpListener,
+    config: ServerConfig,
+    look: impl Fn() -> T + Send + 'static,
+) -> mpsc::UnboundedReceiver<T> {
+    let (said, saw) = mpsc::unbounded_channel();
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        while let Ok((mut socket, _)) = tcp.accept() {
+            let _over = said.send(look());
+            let mut tls = ServerConnection::new(config.clone()).expect("a configuration");
+            // Until the client has gone.
+            std::thread::spawn(move || {
+                while tls.complete_io(&mut socket).is_ok_and(|(read, _)| read > 0) {}
+            });
+        }
+    });
+    saw
+}
+
+/// Says yes to whoever comes over QUIC, and keeps the connection.
+fn serve_quic(server: QuicServer) {
+    tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Some(incoming) = server.endpoint.accept().await {
+            connections.push(incoming.await);
+        }
+    });
+}
+
+async fn connect(racer: &mut Racer, address: SocketAddr) -> Result<CellStream, IoError> {
+    in_time(racer.connect(&address.to_string())).await
+}
+
+/// How many datagrams have come that nobody has read.
+fn datagrams(udp: &UdpSocket) -> usize {
+    std::iter::from_fn(|| udp.recv(&mut [0; 2_048]).ok()).count()
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_udp_costs_a_head_start_once() {
+    let (udp, tcp, address) = port();
+    let (config, pin) = server::config(&[ALPN]);
+    let mut saw = serve_tls(tcp, config, move || datagrams(&udp));
+    let mut racer = racer(pin, Transports::Both);
+    let first = connect(&mut racer, address).await.expect("by TLS");
+    assert_eq!(first.transport(), Transport::Tls);
+    assert!(saw.recv().await.expect("a connection") > 0, "QUIC was tried before");
+    let second = connect(&mut racer, address).await.expect("by TLS");
+    assert_eq!(second.transport(), Transport::Tls);
+    // A late retransmission of the first attempt aside, nothing was sent: that one was told to end.
+    assert_eq!(saw.recv().await.expect("a connection"), 1, "the farewell of the first attempt");
+}
+
+#[tokio::test]
+async fn where_udp_is_closed_tls_is_taken() {
+    let (udp, tcp, address) = port();
+    drop(udp);
+    let (config, pin) = server::config(&[ALPN]);
+    let _saw = serve_tls(tcp, config, || ());
+    let stream = connect(&mut racer(pin, Transports::Both), address).await.expect("by TLS");
+    assert_eq!(stream.transport(), Transport::Tls);
+    let error = connect(&mut racer(pin, Transports::OnlyQuic), address).await;
+    let error = error.expect_err("there is no QUIC");
+    assert!(matches!(error, IoError::Connect { .. } | IoError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn quic_is_preferred_and_enough() {
+    for tls in [false, true] {
+        let (udp, tcp, address) = port();
+        let (config, pin) = server::config(&[ALPN]);
+        let mut saw = tls.then(|| serve_tls(tcp, config.clone(), || ()));
+        serve_quic(QuicServer::on(udp, config, pin));
+        for _ in 0..2 {
+            let stream = connect(&mut racer(pin, Transports::Both), address).await;
+            assert_eq!(stream.expect("by QUIC").transport(), Transport::Quic);
+        }
+        if let Some(saw) = &mut saw {
+            let stream = connect(&mut racer(pin, Transports::OnlyTls), address).await;
+            assert_eq!(stream.expect("by TLS").transport(), Transport::Tls);
+            saw.recv().await.expect("a connection");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_service_on_udp_does_no_harm() {
+    let (udp, tcp, address) = port();
+    let (config, pin) = server::config(&[ALPN]);
+    let _saw = serve_tls(tcp, config, || ());
+    let (other, other_pin) = server::config(&[b"h3"]);
+    serve_quic(QuicServer::on(udp, other, other_pin));
+    let stream = connect(&mut racer(pin, Transports::Both), address).await.expect("by TLS");
+    assert_eq!(stream.transport(), Transport::Tls);
+}
+
+#[tokio::test]
+async fn a_relay_without_room_for_quic_is_reached_by_tls() {
+    let (udp, tcp, address) = port();
+    let (config, pin) = server::config(&[ALPN]);
+    let _saw = serve_tls(tcp, config.clone(), || ());
+    let server = QuicServer::on(udp, config, pin);
+    tokio::spawn(async move {
+        while let Some(incoming) = server.endpoint.accept().await {
+            incoming.refuse();
+        }
+    });
+    let stream = connect(&mut racer(pin, Transports::Both), address).await.expect("by TLS");
+    assert_eq!(stream.transport(), Transport::Tls);
+}
+
+#[tokio::test]
+async fn where_both_fail_the_error_that_tells_more_is_told() {
+    let (udp, tcp, address) = port();
+    let (config, pin) = server::config(&[b"h2"]);
+    let _saw = serve_tls(tcp, config.clone(), || ());
+    serve_quic(QuicServer::on(udp, config, pin));
+    let error = connect(&mut racer([6; 32], Transports::Both), address).await;
+    let error = error.expect_err("no relay");
+    assert!(matches!(error, IoError::WrongService), "{error}");
+
+    let (udp, tcp, address) = port();
+    drop(tcp);
+    let (config, pin) = server::config(&[ALPN]);
+    serve_quic(QuicServer::on(udp, config, pin));
+    let error = connect(&mut racer([6; 32], Transports::Both), address).await;
+    let error = error.expect_err("another key, and nobody");
+    assert!(matches!(error, IoError::PinDiffers { .. }), "{error}");
+}
+
+/// What a connection over QUIC was like until the network began to swallow UDP.
+#[tokio::test]
+async fn where_quic_was_lost_tls_goes_first() {
+    let (udp, tcp, address) = port();
+    let (config, pin) = server::config(&[ALPN]);
+    let mut saw = serve_tls(tcp, config.clone(), || ());
+    let server = QuicServer::on(udp, config, pin);
+    tokio::spawn(async move {
+        let mut greeters = Vec::new();
+        loop {
+            let (connection, _) = server.accept().await;
+            greeters.push(Greeter::greet(connection, &[]).await);
+        }
+    });
+    let mut racer = racer(pin, Transports::Both);
+    let stream = connect(&mut racer, address).await.expect("by QUIC");
+    assert_eq!(stream.transport(), Transport::Quic);
+    racer.quic_was_lost();
+    let stream = connect(&mut racer, address).await.expect("by TLS");
+    assert_eq!(stream.transport(), Transport::Tls);
+    saw.recv().await.expect("a connection");
+}
