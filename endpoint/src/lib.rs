@@ -14,7 +14,7 @@
 //! | [`transfer`] | files that arrive whole or not at all, and go on after a break |
 //! | [`link`] | the connection to the relay, without I/O |
 //! | [`suite`] | outer seal, handshake, frames: the bytes two devices exchange, without I/O |
-//! | [`io`] | TLS over TCP on tokio |
+//! | [`io`] | TLS over TCP, and QUIC, on tokio |
 //! | [`fuzzing`] | fuzz entry points as plain functions |
 
 pub mod account;

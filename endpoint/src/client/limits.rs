@@ -28,7 +28,7 @@ pub const STEWARD_CHANNELS_OF_PEER_MAX: usize = 2;
 pub const STEWARD_MS_MAX: u64 = 20_000;
 /// Messages with which two logs come to be the same.
 pub const STEWARD_ROUNDS_MAX: usize = 6;
-/// Time for WELCOME behind the TLS handshake.
+/// Time for WELCOME behind the handshake.
 pub const WELCOME_MS_MAX: u64 = 10_000;
 
 /// Time in which peers are told what was received, before a client that is closed ends.

@@ -34,9 +34,9 @@ impl From<TlsStream> for CellStream {
     }
 }
 
-impl From<QuicStream> for CellStream {
-    fn from(stream: QuicStream) -> Self {
-        Self(Way::Quic(Box::new(stream)))
+impl From<Box<QuicStream>> for CellStream {
+    fn from(stream: Box<QuicStream>) -> Self {
+        Self(Way::Quic(stream))
     }
 }
 

@@ -32,6 +32,9 @@ pub const RECEIVE_BYTES_MAX: u32 = 2 * LANE_RECEIVE_BYTES_MAX;
 pub const SEND_BYTES_MIN: u64 = 64 * 1024;
 /// Nor above this.
 pub const SEND_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Datagrams after which a relay that understands it (draft-ietf-quic-ack-frequency) acknowledges at the latest, beside the
+/// time that it may take.
+pub const ACKNOWLEDGED_AFTER: u32 = 4;
 /// A lane gives its turn to the next after so many bytes.
 pub const LANE_TURN_BYTES: usize = CELL_LEN_MAX;
 /// Buffers for what the system joins of several datagrams.

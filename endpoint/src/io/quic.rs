@@ -2,7 +2,9 @@
 //! in when the client reads, what may go is sent when it writes, and in between only timers and acknowledgements
 //! remain, which [`QuicStream::ready`] serves. So there is no task, no lock and no copy besides those of the client.
 
+mod addresses;
 mod lanes;
+mod padding;
 mod socket;
 
 use std::io;
@@ -14,21 +16,23 @@ use bytes::{Bytes, BytesMut};
 use hushwire_wire::limits::{ALPN, EXPORTER_LABEL, LANES, QUIC_ID_BYTES};
 use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionError, ConnectionHandle, ConnectionId, DatagramEvent,
-    Endpoint, EndpointConfig, Event, IdleTimeout, StreamEvent, Transmit, TransportConfig,
-    TransportErrorCode, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, ConnectionError, ConnectionHandle, ConnectionId,
+    DatagramEvent, Endpoint, EndpointConfig, Event, IdleTimeout, StreamEvent, Transmit,
+    TransportConfig, TransportErrorCode, VarInt,
 };
 
 use super::connector::tls_error;
 use super::limits::{
-    LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX, QUIC_IDLE_MS, REBIND_MS, RECEIVE_BYTES_MAX,
-    SEND_BYTES_MAX, SEND_BYTES_MIN,
+    ACKNOWLEDGED_AFTER, LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX, QUIC_IDLE_MS, REBIND_MS,
+    RECEIVE_BYTES_MAX, SEND_BYTES_MAX, SEND_BYTES_MIN,
 };
 use super::trust::{Verdict, Witness};
 use super::{Filled, IoError, clock};
 use crate::link::LinkError;
 use crate::suite::random::{OsRandom, draw};
+use addresses::Addresses;
 use lanes::{Inbound, Outbound};
+use padding::Padding;
 use socket::Socket;
 
 /// A connection over QUIC.
@@ -48,6 +52,8 @@ pub(super) struct QuicStream {
     datagrams: Vec<u8>,
     /// Since when the system refuses to send anything.
     failing_since: Option<Instant>,
+    addresses: Addresses,
+    padding: Padding,
     phase: Phase,
 }
 
@@ -63,6 +69,8 @@ enum Phase {
 pub(super) fn config(tls: rustls::ClientConfig) -> ClientConfig {
     let tls =
         QuicClientConfig::try_from(tls).expect("the provider has the suite of Initial packets");
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(ACKNOWLEDGED_AFTER));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(LANES))
@@ -74,6 +82,8 @@ pub(super) fn config(tls: rustls::ClientConfig) -> ClientConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(QUIC_IDLE_MS))))
         // The link's own cover cells keep the connection alive.
         .keep_alive_interval(None)
+        .ack_frequency_config(Some(acknowledgements))
+        // Acknowledgements as well: see [`padding`].
         .pad_to_mtu(true)
         // The bit would show observers the round-trip time (RFC 9000 §17.4).
         .allow_spin(false);
@@ -91,7 +101,7 @@ impl QuicStream {
         address: &str,
         name: &str,
         id: Option<[u8; QUIC_ID_BYTES]>,
-    ) -> Result<Self, IoError> {
+    ) -> Result<Box<Self>, IoError> {
         let unreachable = |error| IoError::Connect { address: address.into(), error };
         let socket = Socket::bind(remote).map_err(unreachable)?;
         socket.hear_refusals(true);
@@ -104,7 +114,8 @@ impl QuicStream {
         let (handle, connection) = endpoint
             .connect(clock(), config, remote, name)
             .map_err(|error| unreachable(io::Error::other(error)))?;
-        let mut stream = Self {
+        // On the heap from the start: a future that held it would carry it up every call.
+        let mut stream = Box::new(Self {
             socket,
             endpoint,
             handle,
@@ -116,8 +127,10 @@ impl QuicStream {
             blocked: None,
             datagrams: Vec::new(),
             failing_since: None,
+            addresses: Addresses::toward(remote),
+            padding: Padding::default(),
             phase: Phase::Handshake,
-        };
+        });
         stream.handshake().await.map_err(|failed| match failed {
             Failed::Io(error) => unreachable(error),
             Failed::Ended(error) => stream.why_no_handshake(error, address),
@@ -210,6 +223,12 @@ impl QuicStream {
                     }
                 }
                 () = tokio::time::sleep_until(next.into()) => {}
+                () = self.addresses.changed() => {
+                    if self.addresses.is_another() {
+                        tracing::debug!("this machine has another address now");
+                        self.connection.local_address_changed();
+                    }
+                }
             }
         }
     }
@@ -325,10 +344,14 @@ impl QuicStream {
             let transmit = match self.blocked.take() {
                 Some(blocked) => blocked,
                 None => {
+                    self.padding.before_sending(&mut self.connection);
                     let most = self.socket.datagrams_max();
                     self.datagrams.clear();
                     match self.connection.poll_transmit(now, most, &mut self.datagrams) {
-                        Some(transmit) => transmit,
+                        Some(transmit) => {
+                            self.padding.sent(&transmit);
+                            transmit
+                        }
                         None => return Ok(()),
                     }
                 }

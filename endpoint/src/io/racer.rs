@@ -69,8 +69,8 @@ impl Racer {
     pub async fn connect(&mut self, address: &str) -> Result<CellStream, IoError> {
         let (name, places) = (server_name(address)?, resolve(address).await?);
         let Self { connector, quic_ids, .. } = self;
-        let quic = connector.quic(address, &name, &places, quic_ids);
-        let tls = connector.tls(address, name.clone(), &places);
+        let quic = Box::pin(connector.quic(address, &name, &places, quic_ids));
+        let tls = Box::pin(connector.tls(address, name.clone(), &places));
         match self.transports {
             Transports::OnlyQuic => return quic.await,
             Transports::OnlyTls => return tls.await,

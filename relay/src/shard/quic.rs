@@ -11,6 +11,7 @@
 //! | `arriving` | datagrams in, connections accepted |
 //! | `driving` | what a connection has to tell, cells from its lanes |
 //! | `leaving` | cells to its lanes, datagrams out, timers |
+//! | `padding` | that padded acknowledgements do not silence a connection |
 //! | `ending` | a connection's end |
 //! | `elsewhere` | connections that live on another shard than their IDs lead to |
 
@@ -19,6 +20,7 @@ mod driving;
 mod elsewhere;
 mod ending;
 mod leaving;
+mod padding;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -34,6 +36,8 @@ use quinn_proto::{
 };
 
 pub(crate) use elsewhere::QuicPost;
+
+use padding::Padding;
 
 use super::Shard;
 use super::connection::Connection;
@@ -79,6 +83,7 @@ pub(crate) struct QuicWire {
     lost: Option<ConnectionError>,
     fault: Option<LaneFault>,
     windows: Windows,
+    padding: Padding,
     /// Bytes that wait on lanes without credit.
     stuck_bytes: usize,
     /// Its endpoint has forgotten it.
@@ -114,6 +119,7 @@ impl QuicWire {
             lost: None,
             fault: None,
             windows: Windows::Lean,
+            padding: Padding::default(),
             stuck_bytes: 0,
             drained: false,
             stirred: false,

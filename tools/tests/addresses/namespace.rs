@@ -34,8 +34,9 @@ impl Address {
     pub(crate) fn change(&self) {
         let old = self.last.fetch_add(1, Ordering::Relaxed);
         let new = old + 1;
-        assert!(ip(&format!("address add 10.77.0.{new}/24 dev devices")));
+        // In this order: an address of the same network is the first one's, and goes with it.
         assert!(ip(&format!("address del 10.77.0.{old}/24 dev devices")));
+        assert!(ip(&format!("address add 10.77.0.{new}/24 dev devices")));
     }
 }
 

@@ -4,13 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, mpsc::Receiver};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::support::now;
 
@@ -120,11 +119,9 @@ impl Carrier {
             self.waiting.peek().map(|Reverse((due, ..))| due.saturating_duration_since(now()));
         let wait = due.unwrap_or(Duration::from_millis(100)).min(Duration::from_millis(100));
         let sockets = std::iter::once(&self.front).chain(self.backs.values());
-        let mut polled: Vec<_> =
-            sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-        // A millisecond more at most: what is due is looked at after each.
-        let timeout = PollTimeout::try_from(wait.as_millis() as i32).unwrap_or(PollTimeout::ZERO);
-        let _woken = poll(&mut polled, timeout);
+        let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let _woken = poll(&mut polled, Some(&timeout));
     }
 
     fn take(&mut self, to_relay: bool, device: SocketAddr, datagram: &[u8]) {

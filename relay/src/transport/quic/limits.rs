@@ -24,6 +24,9 @@ pub const LEAN_SEND_BYTES: u64 = 16 * 1024;
 pub const CRYPTO_BYTES: usize = wire::UNAUTHENTICATED_BYTES_MAX;
 /// Packets of a client that has not been decided on, in bytes. A decision is made at once, so none wait.
 pub const INCOMING_BYTES: u64 = 4 * 1024;
+/// Datagrams after which a device that understands it (draft-ietf-quic-ack-frequency) acknowledges at the latest, beside
+/// the time that it may take. Each acknowledgement is a datagram to be read.
+pub const ACKNOWLEDGED_AFTER: u32 = 4;
 /// Life of a token that a Retry gives, in milliseconds.
 pub const RETRY_TOKEN_MS: u64 = 10_000;
 /// The least time between two stateless resets of one shard, in milliseconds.

@@ -9,8 +9,8 @@ use aws_lc_rs::{hkdf, hmac};
 use hushwire_uring::udp::Steering;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{
-    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig,
-    VarInt,
+    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
+    ValidationTokenConfig, VarInt,
 };
 use thiserror::Error;
 
@@ -127,6 +127,8 @@ impl QuicServer {
 
 fn transport(idle_ms: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(limits::ACKNOWLEDGED_AFTER));
     let idle = u32::try_from(idle_ms).unwrap_or(u32::MAX);
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -138,6 +140,7 @@ fn transport(idle_ms: u64) -> TransportConfig {
         .crypto_buffer_size(limits::CRYPTO_BYTES)
         .datagram_receive_buffer_size(None)
         .allow_spin(false)
+        .ack_frequency_config(Some(acknowledgements))
         .pad_to_mtu(true);
     transport
 }

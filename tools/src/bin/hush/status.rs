@@ -366,6 +366,7 @@ fn connection_json(connection: &Connection) -> Value {
                 "shard": info.as_ref().map(|info| info.shard),
                 "shards": info.as_ref().map(|info| info.shards),
                 "region": info.as_ref().map(|info| info.region.clone()),
+                "transport": info.as_ref().map(|info| info.transport.to_string()),
             })
         }
     }

@@ -1,0 +1,40 @@
+//! That padded acknowledgements do not silence this end.
+//!
+//! quinn-proto pads every datagram of a connection or none, and what is padded counts as in flight (RFC 9002 §2). Nobody
+//! acknowledges an acknowledgement by itself, so a device that mostly receives would fill its congestion window with them
+//! and fall silent. It asks for an acknowledgement (a PING) whenever half a window has gone without one: all that went
+//! before is acknowledged with it.
+
+use quinn_proto::{Connection, Transmit};
+
+/// What has been sent since the peer was last heard to acknowledge something.
+#[derive(Debug, Default)]
+pub(super) struct Padding {
+    bytes: u64,
+    /// ACK frames received when that was begun to be counted.
+    acknowledged: u64,
+}
+
+/// Before so many bytes there is no need to look: the least window is larger.
+const LOOK_BYTES: u64 = 4 * 1_200;
+
+impl Padding {
+    /// To be called before datagrams are made.
+    pub(super) fn before_sending(&mut self, connection: &mut Connection) {
+        if self.bytes < LOOK_BYTES {
+            return;
+        }
+        let acknowledged = connection.stats().frame_rx.acks;
+        if std::mem::replace(&mut self.acknowledged, acknowledged) != acknowledged {
+            self.bytes = 0;
+        } else if self.bytes * 2 >= connection.congestion_state().window() {
+            connection.ping();
+            self.bytes = 0;
+        }
+    }
+
+    /// So much was sent.
+    pub(super) fn sent(&mut self, transmit: &Transmit) {
+        self.bytes += transmit.size as u64;
+    }
+}
