@@ -214,6 +214,11 @@ impl Desk {
         fate
     }
 
+    /// The slot that was used last.
+    pub(crate) fn slot(&self) -> u32 {
+        self.next_slot
+    }
+
     pub(crate) fn next_counter(&self, from: &Peer, lane: usize) -> u64 {
         from.sent[lane]
     }

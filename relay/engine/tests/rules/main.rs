@@ -10,6 +10,7 @@ mod displacement;
 mod drain;
 mod egress;
 mod hand_over;
+mod lanes;
 mod pairing;
 mod refusals;
 mod requests;
