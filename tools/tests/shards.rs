@@ -10,8 +10,11 @@ use hushwire::suite::random::{OsRandom, Random as _};
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, Header, Kind};
 use hushwire_wire::code::Invite;
-use hushwire_wire::control::{Control, Request, RequestId, disclose};
-use support::raw::{Device, Raw, connect};
+use hushwire_wire::control::{Control, Request, RequestId, Transport, disclose};
+use support::by_either_transport;
+use support::raw::{Device, Raw, connect_by};
+
+by_either_transport!(every_message_between_random_pairs_arrives, nothing_comes_before_welcome);
 
 const DEVICES: usize = 200;
 const ROUNDS: usize = 30;
@@ -27,10 +30,10 @@ impl Lcg {
     }
 }
 
-#[test]
-fn every_message_between_random_pairs_arrives() {
+fn every_message_between_random_pairs_arrives(transport: Transport) {
     let relay = RelayProcess::start(&support::options().shards(2)).expect("it starts");
-    let mut devices: Vec<Device> = (0..DEVICES).map(|_| Device::enrol(&relay)).collect();
+    let mut devices: Vec<Device> =
+        (0..DEVICES).map(|_| Device::enrol_by(&relay, transport)).collect();
     let ids: Vec<_> = devices.iter().map(|device| device.id).collect();
     let mut random = Lcg(7);
     let pairs: Vec<(usize, usize)> =
@@ -72,11 +75,16 @@ fn every_message_between_random_pairs_arrives() {
 }
 
 /// Introduces the device with this secret; its connection and the shard it lives on.
-fn introduce(relay: &RelayProcess, secret: &[u8; 32], is_new: bool) -> (Raw, u16) {
+fn introduce(
+    relay: &RelayProcess,
+    transport: Transport,
+    secret: &[u8; 32],
+    is_new: bool,
+) -> (Raw, u16) {
     let identity = Identity::from_secret(secret);
     let invite = || Invite::from_text(&relay.invite().expect("an invite")).expect("an invite");
     let token = is_new.then(|| invite().secret.as_bytes().to_vec());
-    let mut raw = connect(relay);
+    let mut raw = connect_by(relay, transport);
     let hello = raw.hello(&identity, token, |_| {});
     raw.say_content(&hello).expect("the relay reads");
     let (header, body) = raw.receive().expect("the relay answers");
@@ -87,8 +95,7 @@ fn introduce(relay: &RelayProcess, secret: &[u8; 32], is_new: bool) -> (Raw, u16
 }
 
 /// A turn of a shard may find a device's admission and cells for it from another shard at once.
-#[test]
-fn nothing_comes_before_welcome() {
+fn nothing_comes_before_welcome(transport: Transport) {
     const CONNECTIONS: usize = 100;
     const BURST: usize = 64;
     let relay = RelayProcess::start(&support::options().shards(2)).expect("it starts");
@@ -99,10 +106,10 @@ fn nothing_comes_before_welcome() {
     });
     let secret = secrets.next().expect("a secret");
     let to = Identity::from_secret(&secret).device_id();
-    let (mut recipient, home) = introduce(&relay, &secret, true);
+    let (mut recipient, home) = introduce(&relay, transport, &secret, true);
     let (mut sender, from) = secrets
         .find_map(|secret| {
-            let (raw, shard) = introduce(&relay, &secret, true);
+            let (raw, shard) = introduce(&relay, transport, &secret, true);
             (shard != home).then(|| (raw, Identity::from_secret(&secret).device_id()))
         })
         .expect("devices live on both shards");
@@ -125,7 +132,7 @@ fn nothing_comes_before_welcome() {
         });
         let connecting = std::panic::catch_unwind(|| {
             for _ in 0..CONNECTIONS {
-                let (mut recipient, _) = introduce(&relay, &secret, false);
+                let (mut recipient, _) = introduce(&relay, transport, &secret, false);
                 assert_eq!(recipient.receive().expect("a cell").0.peer, from);
             }
         });

@@ -10,13 +10,14 @@ use hushwire::suite::random::OsRandom;
 use hushwire_tools::admin;
 use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, Kind};
-use hushwire_wire::control::{Control, Request, Undelivered};
+use hushwire_wire::code::Invite;
+use hushwire_wire::control::{Control, Request, Transport, Undelivered};
 use hushwire_wire::id::DeviceId;
 use rustix::process::{Pid, Signal, kill_process};
 use support::people::{connect, enrol, in_time, pair};
 use support::program::Program;
 use support::raw::{self, Device};
-use support::{account, eventually, memory};
+use support::{account, eventually, memory, total};
 
 /// Senders: one may hold a quarter of the queue only.
 const SENDERS: usize = 5;
@@ -29,10 +30,6 @@ const CELLS_BEYOND: u32 = 640;
 const EGRESS_BYTES_MAX: u64 = 1024 * 1024;
 /// Bound on how much the relay's resident memory may grow, in bytes.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
-
-fn total(relay: &RelayProcess, name: &str) -> u64 {
-    relay.status().expect("a status").totals[name]
-}
 
 /// Sends a batch and counts how many cells of all so far were reported as `busy`.
 fn flood(device: &mut Device, to: DeviceId, ping: u32) -> u32 {
@@ -72,6 +69,15 @@ fn exchange(a: &mut Device, b: &mut Device) {
 
 #[tokio::test]
 async fn a_stopped_reader_fills_its_own_queue_only() {
+    a_stopped_reader_is_sent_to_by(Transport::Tls).await;
+}
+
+#[tokio::test]
+async fn whose_senders_come_by_quic() {
+    a_stopped_reader_is_sent_to_by(Transport::Quic).await;
+}
+
+async fn a_stopped_reader_is_sent_to_by(transport: Transport) {
     let homes = tempfile::tempdir().expect("a directory");
     let (home, home_b) = (homes.path().join("reader"), homes.path().join("b"));
     let options = support::options().set("limits", "egress_bytes_max", EGRESS_BYTES_MAX);
@@ -87,10 +93,14 @@ async fn a_stopped_reader_fills_its_own_queue_only() {
     let mut senders: Vec<Device> = (0..SENDERS)
         .map(|_| {
             let invite = admin::invite(relay.socket(), Some(account.clone())).expect("an invite");
-            Device::redeem(&relay, &invite, Identity::generate(&mut OsRandom))
+            let invite = Invite::from_text(&invite).expect("an invite");
+            let token = Some(invite.secret.as_bytes().to_vec());
+            let raw = raw::connect_by(&relay, transport);
+            let identity = Identity::generate(&mut OsRandom);
+            Device::introduce_over(raw, identity, token).expect("the invite is good")
         })
         .collect();
-    let (mut one, mut other) = raw::pair(&relay);
+    let (mut one, mut other) = raw::pair_by(&relay, transport, transport);
     exchange(&mut one, &mut other);
 
     let mut child = Program::start(

@@ -4,15 +4,33 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use hushwire::identity::Identity;
+use hushwire::identity::{Identity, hello_proof};
 use hushwire::suite::random::OsRandom;
+use hushwire_relay::control::admin::{Answer, Question};
+use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind};
-use hushwire_wire::control::{Control, ErrorCode, Request, RequestId, Undelivered};
+use hushwire_wire::code::Invite;
+use hushwire_wire::control::{
+    Control, ErrorCode, Request, RequestId, Transport, Undelivered, replace_proof,
+};
 use hushwire_wire::id::{ChannelId, DeviceId};
 
-use crate::support;
-use crate::support::raw::{Device, PATIENCE, connect, connect_with, pair};
-use crate::support::{eventually, relay};
+use crate::support::raw::{
+    Device, PATIENCE, Raw, connect_by, connect_quic, connect_with, pair, pair_by,
+};
+use crate::support::{self, by_either_transport, eventually, quic, relay};
+
+by_either_transport!(
+    silence_after_the_handshake_ends_after_its_time,
+    every_malformed_header_closes_with_malformed,
+    control_cells_without_a_map_close_with_malformed,
+    an_unknown_operation_is_answered_and_the_connection_goes_on,
+    broadcasts_are_not_supported_yet,
+    a_proof_that_is_wrong_replayed_or_foreign_is_refused,
+    unknown_and_revoked_devices_are_told_so,
+    an_invite_works_once,
+    strangers_are_refused_whether_or_not_the_recipient_exists,
+);
 
 /// What the relay answers to these first bytes.
 fn answer_to(bytes: &[u8]) -> Vec<u8> {
@@ -46,30 +64,43 @@ fn another_protocol_inside_tls_is_refused() {
     for alpn in [&[b"h2".as_slice()][..], &[]] {
         let error = connect_with(relay.address(), alpn).err().expect("a refusal").to_string();
         assert!(error.contains("NoApplicationProtocol"), "{error}");
+        let alpn = alpn.iter().map(|name| name.to_vec()).collect();
+        let options = quic::Options { alpn, ..quic::Options::default() };
+        let error = connect_quic(&relay, options).err().expect("a refusal").to_string();
+        // CRYPTO_ERROR with the alert `no_application_protocol` (RFC 9001 §4.8).
+        assert!(error.contains("error 120"), "{error}");
     }
+}
+
+/// A relay that gives nobody much time.
+fn hasty() -> RelayProcess {
+    let options = support::options().set("limits", "unauthenticated_ms_max", 600);
+    RelayProcess::start(&options).expect("it starts")
 }
 
 #[test]
 fn silence_in_the_handshake_ends_after_its_time() {
-    let relay = support::options().set("limits", "unauthenticated_ms_max", 600);
-    let relay = hushwire_tools::relay_process::RelayProcess::start(&relay).expect("it starts");
+    let relay = hasty();
     // The head of a ClientHello record, and nothing behind it.
     let mut tcp = TcpStream::connect(relay.address()).expect("a connection");
     tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     tcp.write_all(&[22, 3, 1, 2, 0, 1]).expect("the relay reads");
     let mut rest = Vec::new();
     tcp.read_to_end(&mut rest).expect("the relay closes");
-    // A whole handshake, and no HELLO.
-    let mut raw = connect(&relay);
-    let words = raw.last_words();
+}
+
+fn silence_after_the_handshake_ends_after_its_time(transport: Transport) {
+    let relay = hasty();
+    let words = connect_by(&relay, transport).last_words();
     assert!(words.len() <= 1, "{words:?}");
+    eventually("it is counted", || support::total(&relay, "closed_deadline") == 1);
 }
 
 /// What the relay says to a welcome device that sends these cells, before it closes.
-fn words_after(send: impl FnOnce(&mut Device)) -> Vec<String> {
+fn words_after(transport: Transport, send: impl FnOnce(&mut Device)) -> Vec<String> {
     let relay = relay();
-    let (mut witness, mut other) = pair(&relay);
-    let mut device = Device::enrol(&relay);
+    let (mut witness, mut other) = pair_by(&relay, transport, transport);
+    let mut device = Device::enrol_by(&relay, transport);
     send(&mut device);
     let words = device.raw.last_words();
     let to = other.id;
@@ -80,8 +111,7 @@ fn words_after(send: impl FnOnce(&mut Device)) -> Vec<String> {
     words
 }
 
-#[test]
-fn every_malformed_header_closes_with_malformed() {
+fn every_malformed_header_closes_with_malformed(transport: Transport) {
     let good = Header::unicast(Class::C0, 0, 0, DeviceId::new([9; 32])).encode();
     let mut table: Vec<([u8; HEADER_LEN], &str)> = Vec::new();
     let mut add = |at: usize, value: u8, expect| {
@@ -98,7 +128,7 @@ fn every_malformed_header_closes_with_malformed() {
     add(8, 7, "malformed");
     add(8, 0, "malformed");
     for (header, expect) in table {
-        let words = words_after(|device| {
+        let words = words_after(transport, |device| {
             let mut cell = vec![0; 256];
             cell[..HEADER_LEN].copy_from_slice(&header);
             device.raw.send_bytes(&cell).expect("the relay reads");
@@ -131,23 +161,23 @@ fn cells_that_do_not_fit_their_records_close_with_malformed() {
         ("less than a header", vec![1; 10]),
     ];
     for (what, bytes) in table {
-        let words = words_after(|device| device.raw.send_bytes(&bytes).expect("the relay reads"));
+        let send = |device: &mut Device| device.raw.send_bytes(&bytes).expect("the relay reads");
+        let words = words_after(Transport::Tls, send);
         assert!(words.len() == 1 && words[0].starts_with("malformed"), "{what}: {words:?}");
     }
 }
 
-#[test]
-fn control_cells_without_a_map_close_with_malformed() {
+fn control_cells_without_a_map_close_with_malformed(transport: Transport) {
     for content in [&b"\xc0"[..], b"\x81\xa2op", b"\x82\xa2op\xa4ping\xa2op\xa4ping", b""] {
-        let words = words_after(|device| device.raw.say_content(content).expect("the relay reads"));
+        let say = |device: &mut Device| device.raw.say_content(content).expect("the relay reads");
+        let words = words_after(transport, say);
         assert!(words.len() == 1 && words[0].starts_with("malformed"), "{content:x?}: {words:?}");
     }
 }
 
-#[test]
-fn an_unknown_operation_is_answered_and_the_connection_goes_on() {
+fn an_unknown_operation_is_answered_and_the_connection_goes_on(transport: Transport) {
     let relay = relay();
-    let mut device = Device::enrol(&relay);
+    let mut device = Device::enrol_by(&relay, transport);
     device.raw.say_content(b"\x82\xa2op\xa8teleport\xa2id\x07").expect("the relay reads");
     let (answer, _) = device.raw.hear().expect("an answer");
     assert!(
@@ -160,10 +190,9 @@ fn an_unknown_operation_is_answered_and_the_connection_goes_on() {
     assert!(matches!(device.ask(8, Request::Ping), Control::Pong { id: RequestId(8), .. }));
 }
 
-#[test]
-fn broadcasts_are_not_supported_yet() {
+fn broadcasts_are_not_supported_yet(transport: Transport) {
     let relay = relay();
-    let mut device = Device::enrol(&relay);
+    let mut device = Device::enrol_by(&relay, transport);
     let header = Header {
         kind: Kind::Broadcast,
         channel: ChannelId::new([1; 16]),
@@ -175,12 +204,10 @@ fn broadcasts_are_not_supported_yet() {
     assert!(matches!(answer, Control::Error { code: ErrorCode::Unsupported, .. }), "{answer:?}");
 }
 
-#[test]
-fn a_proof_that_is_wrong_replayed_or_foreign_is_refused() {
+fn a_proof_that_is_wrong_replayed_or_foreign_is_refused(transport: Transport) {
     let relay = relay();
-    let device = Device::enrol(&relay);
-    let identity = device.identity;
-    let refused = |raw: &mut support::raw::Raw, hello: &[u8]| {
+    let identity = Device::enrol_by(&relay, transport).identity;
+    let refused = |raw: &mut Raw, hello: &[u8]| {
         raw.say_content(hello).expect("the relay reads");
         let words = raw.last_words();
         assert!(
@@ -189,70 +216,75 @@ fn a_proof_that_is_wrong_replayed_or_foreign_is_refused() {
         );
     };
 
-    let mut raw = connect(&relay);
+    let mut raw = connect_by(&relay, transport);
     let mut wrong = raw.hello(&identity, None, |_| {});
     let last = wrong.len() - 40;
     wrong[last] ^= 1;
     refused(&mut raw, &wrong);
 
-    let mut first = connect(&relay);
-    let replayed = first.hello(&identity, None, |_| {});
-    let mut raw = connect(&relay);
-    raw.hear().expect("a challenge");
-    refused(&mut raw, &replayed);
+    // Of another connection, whichever way that one came.
+    for other in [Transport::Tls, Transport::Quic] {
+        let mut first = connect_by(&relay, other);
+        let replayed = first.hello(&identity, None, |_| {});
+        let mut raw = connect_by(&relay, transport);
+        raw.hear().expect("a challenge");
+        refused(&mut raw, &replayed);
+    }
 
-    let mut raw = connect(&relay);
+    let mut raw = connect_by(&relay, transport);
     let someone_else = Identity::generate(&mut OsRandom).device_id();
     let foreign = raw.hello(&identity, None, |hello| hello.device = someone_else);
     refused(&mut raw, &foreign);
-    eventually("the proofs are counted", || {
-        relay.status().expect("a status").totals["proofs_refused"] == 3
-    });
+
+    // All of it right, and for the other transport.
+    let other = if transport == Transport::Tls { Transport::Quic } else { Transport::Tls };
+    let mut raw = connect_by(&relay, transport);
+    let (mut hello, challenge) = raw.hello_and_challenge(&identity, None, |_| {});
+    let proof = hello_proof(&identity, &challenge, &hello, other, &raw.binding());
+    replace_proof(&mut hello, &proof).expect("a HELLO has a proof");
+    refused(&mut raw, &hello);
+    eventually("the proofs are counted", || support::total(&relay, "proofs_refused") == 5);
 }
 
-#[test]
-fn unknown_and_revoked_devices_are_told_so() {
+fn unknown_and_revoked_devices_are_told_so(transport: Transport) {
     let relay = relay();
-    let stranger = Identity::generate(&mut OsRandom);
-    let answer = Device::introduce(&relay, stranger, None).err().expect("a refusal");
-    assert!(
-        matches!(&*answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
-        "{answer:?}"
-    );
+    let refused = |identity| {
+        let raw = connect_by(&relay, transport);
+        let answer = Device::introduce_over(raw, identity, None).err().expect("a refusal");
+        let is_it = matches!(&*answer, Control::Error { code: ErrorCode::Unauthenticated, .. });
+        assert!(is_it, "{answer:?}");
+    };
+    refused(Identity::generate(&mut OsRandom));
 
-    let mut device = Device::enrol(&relay);
-    let question = hushwire_relay::control::admin::Question::Revoke { device: device.id.to_text() };
+    let mut device = Device::enrol_by(&relay, transport);
+    let question = Question::Revoke { device: device.id.to_text() };
     let answer = hushwire_tools::admin::ask(relay.socket(), &question).expect("an answer");
-    assert_eq!(answer, hushwire_relay::control::admin::Answer::Done);
+    assert_eq!(answer, Answer::Done);
     let mut goodbye = Vec::new();
     while let Ok((message, _)) = device.raw.hear() {
         goodbye.push(message.operation());
     }
     assert_eq!(goodbye, ["goaway"]);
-    let answer = Device::introduce(&relay, device.identity, None).err().expect("a refusal");
-    assert!(
-        matches!(&*answer, Control::Error { code: ErrorCode::Unauthenticated, .. }),
-        "{answer:?}"
-    );
+    refused(device.identity);
 }
 
-#[test]
-fn an_invite_works_once() {
+fn an_invite_works_once(transport: Transport) {
     let relay = relay();
-    let invite = relay.invite().expect("an invite");
-    let first = Device::redeem(&relay, &invite, Identity::generate(&mut OsRandom));
-    let secret = hushwire_wire::code::Invite::from_text(&invite).expect("an invite").secret;
-    let token = Some(secret.as_bytes().to_vec());
-    let other = Identity::generate(&mut OsRandom);
-    let answer = Device::introduce(&relay, other, token.clone()).err().expect("a refusal");
+    let invite = Invite::from_text(&relay.invite().expect("an invite")).expect("an invite");
+    let redeem = |identity| {
+        let token = Some(invite.secret.as_bytes().to_vec());
+        Device::introduce_over(connect_by(&relay, transport), identity, token)
+    };
+    let first = redeem(Identity::generate(&mut OsRandom)).expect("the invite is good");
+    let answer = redeem(Identity::generate(&mut OsRandom)).err().expect("a refusal");
     assert!(matches!(&*answer, Control::Error { .. }), "{answer:?}");
-    assert!(Device::introduce(&relay, first.identity, token).is_ok(), "the same device may repeat");
+    assert!(redeem(first.identity).is_ok(), "the same device may repeat");
 }
 
-#[test]
-fn strangers_are_refused_whether_or_not_the_recipient_exists() {
+fn strangers_are_refused_whether_or_not_the_recipient_exists(transport: Transport) {
     let relay = relay();
-    let (mut stranger, somebody) = (Device::enrol(&relay), Device::enrol(&relay));
+    let mut stranger = Device::enrol_by(&relay, transport);
+    let somebody = Device::enrol_by(&relay, transport);
     for recipient in [somebody.id, DeviceId::new([0x55; 32])] {
         stranger.send(recipient, Class::C0, b"psst");
         let (answer, _) = stranger.raw.hear().expect("an answer");

@@ -2,10 +2,13 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
+    unused_macros,
     clippy::allow_attributes,
     reason = "each test binary uses a part of it"
 )]
 
+pub mod lies;
 pub mod people;
 pub mod person;
 pub mod program;
@@ -13,11 +16,30 @@ pub mod proxy;
 pub mod pty;
 pub mod quic;
 pub mod raw;
+pub mod udp_proxy;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hushwire_tools::relay_process::{Options, RelayProcess};
+
+/// Two tests of each function: by TLS and by QUIC.
+macro_rules! by_either_transport {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn by_tls() {
+                super::$name(hushwire_wire::control::Transport::Tls);
+            }
+
+            #[test]
+            fn by_quic() {
+                super::$name(hushwire_wire::control::Transport::Quic);
+            }
+        }
+    )+};
+}
+pub(crate) use by_either_transport;
 
 /// The program under test, as the relay that it can re-execute itself as.
 pub fn options() -> Options {
@@ -114,6 +136,11 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
         at += 1;
     }
     false
+}
+
+/// A number of the relay's, over all shards.
+pub fn total(relay: &RelayProcess, name: &str) -> u64 {
+    relay.status().expect("a status").totals[name]
 }
 
 /// A port for a relay that must come back on it: below those that the system gives to connections.

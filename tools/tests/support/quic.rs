@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,11 @@ use quinn_proto::{
     Endpoint, EndpointConfig, Event, ReadError, StreamEvent, StreamId, TransportConfig, VarInt,
     WriteError,
 };
+use rustls::crypto::aws_lc_rs::kx_group::X25519;
 
+use super::lies::{Lie, Lying};
 use super::now;
-use super::raw::{PATIENCE, tls_config};
+use super::raw::{PATIENCE, tls_config_with};
 
 /// A connection of QUIC to a relay.
 pub struct Quic {
@@ -42,6 +44,11 @@ pub struct Options {
     pub alpn: Vec<Vec<u8>>,
     /// The destination ID of its first packet.
     pub first_id: Option<[u8; 8]>,
+    /// The device's address; any by default.
+    pub from: Option<IpAddr>,
+    /// With a key share of ML-KEM, which takes a datagram of its own.
+    pub hybrid: bool,
+    pub lie: Option<Lie>,
     pub transport: TransportConfig,
 }
 
@@ -56,25 +63,72 @@ impl Default for Options {
             .max_concurrent_uni_streams(VarInt::from_u32(LANES))
             .max_concurrent_bidi_streams(VarInt::from_u32(0))
             .pad_to_mtu(true);
-        Self { alpn: vec![ALPN.to_vec()], first_id: None, transport }
+        Self {
+            alpn: vec![ALPN.to_vec()],
+            first_id: None,
+            from: None,
+            hybrid: true,
+            lie: None,
+            transport,
+        }
+    }
+}
+
+fn begin(
+    address: SocketAddr,
+    options: Options,
+) -> io::Result<(Endpoint, ConnectionHandle, Connection)> {
+    let groups = if options.hybrid { &[][..] } else { &[X25519][..] };
+    let tls = tls_config_with(&options.alpn, groups);
+    let honest = Arc::new(QuicClientConfig::try_from(tls).expect("a suite of QUIC"));
+    let mut config = ClientConfig::new(match options.lie {
+        Some(lie) => Arc::new(Lying { honest, lie }),
+        None => honest,
+    });
+    config.transport_config(Arc::new(options.transport));
+    if let Some(id) = options.first_id {
+        config.initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&id)));
+    }
+    let keys = Arc::new(EndpointConfig::default());
+    let mut endpoint = Endpoint::new(keys, None, true, None);
+    let begun = endpoint.connect(now(), config, address, "localhost");
+    let (handle, connection) = begun.map_err(io::Error::other)?;
+    Ok((endpoint, handle, connection))
+}
+
+/// The datagrams that a device begins with.
+pub fn first_flight() -> Vec<Vec<u8>> {
+    flight(Options::default())
+}
+
+/// The same without ML-KEM: one datagram.
+pub fn small_first_flight() -> Vec<Vec<u8>> {
+    flight(Options { hybrid: false, ..Options::default() })
+}
+
+fn flight(options: Options) -> Vec<Vec<u8>> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4433));
+    let (_, _, mut connection) = begin(address, options).expect("a connection begins");
+    let mut flight = Vec::new();
+    loop {
+        let mut datagram = Vec::new();
+        let Some(transmit) = connection.poll_transmit(now(), 1, &mut datagram) else {
+            return flight;
+        };
+        datagram.truncate(transmit.size);
+        flight.push(datagram);
     }
 }
 
 impl Quic {
     /// Connects, up to the end of the handshake.
     pub fn connect(address: SocketAddr, options: Options) -> io::Result<Self> {
-        let crypto =
-            QuicClientConfig::try_from(tls_config(&options.alpn)).expect("a suite of QUIC");
-        let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(options.transport));
-        if let Some(id) = options.first_id {
-            config.initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&id)));
-        }
-        let socket = UdpSocket::bind((if address.is_ipv4() { "0.0.0.0" } else { "::" }, 0))?;
-        let keys = Arc::new(EndpointConfig::default());
-        let mut endpoint = Endpoint::new(keys, None, true, None);
-        let (handle, connection) =
-            endpoint.connect(now(), config, address, "localhost").map_err(io::Error::other)?;
+        let any = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket = UdpSocket::bind((options.from.unwrap_or(any), 0))?;
+        let (endpoint, handle, connection) = begin(address, options)?;
         let mut quic = Self {
             socket,
             endpoint,
@@ -89,6 +143,11 @@ impl Quic {
         };
         quic.until(PATIENCE, |quic| quic.connected)?;
         Ok(quic)
+    }
+
+    /// Why the connection is over, if it is.
+    pub fn lost(&self) -> Option<&ConnectionError> {
+        self.lost.as_ref()
     }
 
     /// The exporter that a proof is bound to.
@@ -253,7 +312,8 @@ impl Quic {
         }
     }
 
-    fn transmit(&mut self) -> io::Result<()> {
+    /// Sends what may leave, and reads nothing.
+    pub fn transmit(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
         loop {
             while let Some(event) = self.connection.poll_endpoint_events() {

@@ -1,7 +1,7 @@
 //! A device that says exactly what a test tells it to, by TLS or by QUIC: cells by hand.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, LaneCounters, set_counter};
 use hushwire_wire::code::Invite;
 use hushwire_wire::control::{
-    Control, CoverMode, Hello, Request, RequestId, Transport, disclose, enclose, replace_proof,
+    Control, CoverMode, Hello, Request, RequestId, Transport, Welcome, disclose, enclose,
+    replace_proof,
 };
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::EXPORTER_LABEL;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
@@ -46,6 +48,7 @@ pub struct Device {
     pub raw: Raw,
     pub identity: Identity,
     pub id: DeviceId,
+    pub welcome: Welcome,
 }
 
 /// A connection up to the end of its TLS handshake.
@@ -67,8 +70,16 @@ pub fn connect_with(address: &str, alpn: &[&[u8]]) -> io::Result<Raw> {
 
 /// TLS 1.3 that believes everybody.
 pub fn tls_config(alpn: &[Vec<u8>]) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    tls_config_with(alpn, &[])
+}
+
+/// The same with these key exchanges only; with all where none is named.
+pub fn tls_config_with(alpn: &[Vec<u8>], groups: &[&'static dyn SupportedKxGroup]) -> ClientConfig {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if !groups.is_empty() {
+        provider.kx_groups = groups.to_vec();
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3 exists")
         .dangerous()
@@ -80,7 +91,11 @@ pub fn tls_config(alpn: &[Vec<u8>]) -> ClientConfig {
 
 /// A connection of QUIC up to the end of its handshake.
 pub fn connect_quic(relay: &RelayProcess, options: quic::Options) -> io::Result<Raw> {
-    let address = relay.address().parse().expect("an address");
+    connect_quic_at(relay.address().parse().expect("an address"), options)
+}
+
+/// The same where something stands between.
+pub fn connect_quic_at(address: SocketAddr, options: quic::Options) -> io::Result<Raw> {
     Quic::connect(address, options).map(|quic| Raw::over(Wire::Quic(quic)))
 }
 
@@ -206,6 +221,16 @@ impl Raw {
         token: Option<Vec<u8>>,
         change: impl FnOnce(&mut Hello),
     ) -> Vec<u8> {
+        self.hello_and_challenge(identity, token, change).0
+    }
+
+    /// The same, and the content of the CHALLENGE.
+    pub fn hello_and_challenge(
+        &mut self,
+        identity: &Identity,
+        token: Option<Vec<u8>>,
+        change: impl FnOnce(&mut Hello),
+    ) -> (Vec<u8>, Vec<u8>) {
         let (message, challenge) = self.hear().expect("a challenge");
         assert!(matches!(message, Control::Challenge { .. }), "{message:?}");
         let mut hello = Hello {
@@ -219,16 +244,32 @@ impl Raw {
         };
         change(&mut hello);
         let mut content = Control::Hello(hello).encode();
-        let binding = match &mut self.wire {
+        let proof = hello_proof(identity, &challenge, &content, self.transport(), &self.binding());
+        replace_proof(&mut content, &proof).expect("a HELLO has a proof");
+        (content, challenge)
+    }
+
+    /// The exporter that a proof is bound to.
+    pub fn binding(&self) -> [u8; 32] {
+        match &self.wire {
             Wire::Tls(tls) => {
                 let exporter = tls.conn.export_keying_material([0; 32], EXPORTER_LABEL, Some(b""));
                 exporter.expect("an exporter")
             }
             Wire::Quic(quic) => quic.binding(),
-        };
-        let proof = hello_proof(identity, &challenge, &content, self.transport(), &binding);
-        replace_proof(&mut content, &proof).expect("a HELLO has a proof");
-        content
+        }
+    }
+
+    /// Leaves, and says so.
+    pub fn close(&mut self) {
+        match &mut self.wire {
+            Wire::Tls(tls) => {
+                tls.conn.send_close_notify();
+                // The relay may have closed before.
+                let _gone = tls.flush();
+            }
+            Wire::Quic(quic) => quic.close(),
+        }
     }
 
     /// Reads until the relay closes; the sentences of the errors it sent on the way.
@@ -276,6 +317,12 @@ impl Device {
         Self::introduce(relay, identity, None).expect("the device is enrolled")
     }
 
+    /// Connects a device that is enrolled, by either transport.
+    pub fn connect_by(relay: &RelayProcess, identity: Identity, transport: Transport) -> Self {
+        let raw = connect_by(relay, transport);
+        Self::introduce_over(raw, identity, None).expect("the device is enrolled")
+    }
+
     /// Connects, or says what the relay said.
     pub fn introduce(
         relay: &RelayProcess,
@@ -294,10 +341,8 @@ impl Device {
         let hello = raw.hello(&identity, token, |_| {});
         raw.say_content(&hello).expect("the relay reads");
         let answer = raw.hear().expect("the relay answers").0;
-        if !matches!(answer, Control::Welcome(_)) {
-            return Err(Box::new(answer));
-        }
-        Ok(Self { raw, id: identity.device_id(), identity })
+        let Control::Welcome(welcome) = answer else { return Err(Box::new(answer)) };
+        Ok(Self { raw, id: identity.device_id(), identity, welcome })
     }
 
     /// Asks the relay and waits for the answer.
