@@ -1,16 +1,14 @@
-//! QUIC as a device has it: cells on lanes, from handshake to farewell.
+//! Cells of every class and lane, whichever transports their ends have.
 
-mod support;
-
-use hushwire_tools::relay_process::RelayProcess;
 use hushwire_wire::cell::{Class, Header, Kind};
 use hushwire_wire::control::{Control, Request, RequestId, Transport};
-use support::raw::pair_by;
+
+use crate::support::raw::pair_by;
 
 #[test]
 fn cells_of_every_class_and_lane_pass_between_both_transports() {
     for shards in [1, 2] {
-        let relay = RelayProcess::start(&support::options().shards(shards)).expect("it starts");
+        let relay = crate::relay_of(shards);
         for (from, to) in [
             (Transport::Quic, Transport::Quic),
             (Transport::Quic, Transport::Tls),
