@@ -6,6 +6,7 @@
 //! | `faults` | rules of lanes broken, and what is no QUIC |
 //! | `floods` | addresses that are not proved, and too many of them |
 //! | `ids` | the connection IDs of WELCOME |
+//! | `interop` | a client of other people |
 //! | `lanes` | devices that do not read, or not everything |
 //! | `migration` | devices that go on from another address, and the shards that serve them |
 //! | `network` | loss, reordering, duplicates and narrow paths |
@@ -19,6 +20,7 @@ mod cells;
 mod faults;
 mod floods;
 mod ids;
+mod interop;
 mod lanes;
 mod migration;
 mod network;
