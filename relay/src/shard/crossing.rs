@@ -139,7 +139,7 @@ impl Shard {
             }
             MovedWire::Quic { mut quic, carried } => {
                 let kept = quic.incoming.put_carried(carried, &mut self.carry).is_ok();
-                self.quic_moves_in(&quic, id);
+                self.quic_moves_in(&mut quic, id);
                 (Wire::Quic(quic), kept)
             }
         };

@@ -75,6 +75,8 @@ pub(crate) struct QuicWire {
     pub(super) inner: quinn_proto::Connection,
     pub(super) incoming: LanesIn,
     pub(super) outgoing: LanesOut,
+    /// It counts among the connections of its shard.
+    counts: bool,
     /// It counts among the handshakes under way.
     handshaking: bool,
     /// Its handshake has ended, and nobody has taken note yet.
@@ -114,6 +116,7 @@ impl QuicWire {
             inner,
             incoming: LanesIn::default(),
             outgoing: LanesOut::default(),
+            counts: false,
             handshaking: true,
             connected: false,
             lost: None,
@@ -167,7 +170,7 @@ impl QuicWire {
     /// When something is to be done without anything having arrived.
     fn deadline(&mut self, clock: Clock) -> Option<Time> {
         let timer = self.inner.poll_timeout().map(|at| clock.time(at));
-        timer.into_iter().chain(self.until).min()
+        timer.into_iter().chain(self.until).chain(self.outgoing.deadline()).min()
     }
 }
 
@@ -316,9 +319,15 @@ impl Quic {
         }
     }
 
-    /// The connection is not in the table any more: what it held of the shard's is free.
+    /// A connection is in the table.
+    fn hold(&mut self, wire: &mut QuicWire, id: ConnId) {
+        self.open += usize::from(!std::mem::replace(&mut wire.counts, true));
+        self.set_place(wire.key, Place::Open(id));
+    }
+
+    /// It is not in the table any more: what it held of the shard's is free.
     fn release(&mut self, wire: &mut QuicWire) {
-        self.open = self.open.saturating_sub(1);
+        self.open -= usize::from(std::mem::take(&mut wire.counts));
         self.stuck_bytes -= std::mem::take(&mut wire.stuck_bytes);
         if std::mem::replace(&mut wire.windows, Windows::Lean) == Windows::Full {
             self.window_pool_bytes += WINDOWS_BYTES;

@@ -2,8 +2,8 @@
 //!
 //! quinn-proto pads every datagram of a connection or none, and what is padded counts as in flight (RFC 9002 §2). Nobody
 //! acknowledges an acknowledgement by itself, so a device that mostly receives would fill its congestion window with them
-//! and fall silent. It asks for an acknowledgement (a PING) whenever half a window has gone without one: all that went
-//! before is acknowledged with it.
+//! and fall silent. It asks for an acknowledgement (a PING) whenever a quarter of a window has gone without one: all
+//! that went before is acknowledged with it.
 
 use quinn_proto::{Connection, Transmit};
 
@@ -15,21 +15,20 @@ pub(super) struct Padding {
     acknowledged: u64,
 }
 
-/// Before so many bytes there is no need to look: the least window is larger.
-const LOOK_BYTES: u64 = 4 * 1_200;
+/// The part of the congestion window that may go without an acknowledgement. Some of it may be counted twice, or not at
+/// all, between two looks.
+const PARTS: u64 = 4;
 
 impl Padding {
     /// To be called before datagrams are made.
     pub(super) fn before_sending(&mut self, connection: &mut Connection) {
-        if self.bytes < LOOK_BYTES {
+        if self.bytes * PARTS < connection.congestion_state().window() {
             return;
         }
+        self.bytes = 0;
         let acknowledged = connection.stats().frame_rx.acks;
-        if std::mem::replace(&mut self.acknowledged, acknowledged) != acknowledged {
-            self.bytes = 0;
-        } else if self.bytes * 2 >= connection.congestion_state().window() {
+        if std::mem::replace(&mut self.acknowledged, acknowledged) == acknowledged {
             connection.ping();
-            self.bytes = 0;
         }
     }
 

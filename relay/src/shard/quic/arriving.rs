@@ -203,11 +203,11 @@ impl Shard {
         match quic.endpoint.accept(incoming, instant, &mut quic.out, traced) {
             Ok((handle, inner)) => {
                 let key = QuicKey::new(quic.shard, handle);
-                quic.set_place(key, Place::Open(id));
-                quic.open += 1;
                 self.metrics.quic_accepted.add(1);
                 self.accepting.handshake_begun();
-                let wire = Wire::Quic(Box::new(QuicWire::new(key, inner)));
+                let mut wire = Box::new(QuicWire::new(key, inner));
+                quic.hold(&mut wire, id);
+                let wire = Wire::Quic(wire);
                 let counters = LaneCounters::default();
                 self.insert(Connection::new(id, Who::Stranger, counters, wire, now));
                 self.greet(id);

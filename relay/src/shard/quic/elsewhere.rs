@@ -48,10 +48,9 @@ impl Shard {
     }
 
     /// A connection has come home.
-    pub(in crate::shard) fn quic_moves_in(&mut self, wire: &QuicWire, id: ConnId) {
+    pub(in crate::shard) fn quic_moves_in(&mut self, wire: &mut QuicWire, id: ConnId) {
         if let Some(quic) = &mut self.quic {
-            quic.open += 1;
-            quic.set_place(wire.key, Place::Open(id));
+            quic.hold(wire, id);
         }
     }
 

@@ -25,9 +25,7 @@ impl Shard {
         }
         wire.incoming.release(&mut self.carry);
         (wire.stirred, wire.waiting) = (false, false);
-        if matches!(quic.place(wire.key), Place::Open(_)) {
-            quic.release(&mut wire);
-        }
+        quic.release(&mut wire);
         if wire.drained {
             return quic.disarm(&mut wire);
         }

@@ -27,6 +27,8 @@ pub const INCOMING_BYTES: u64 = 4 * 1024;
 /// Datagrams after which a device that understands it (draft-ietf-quic-ack-frequency) acknowledges at the latest, beside
 /// the time that it may take. Each acknowledgement is a datagram to be read.
 pub const ACKNOWLEDGED_AFTER: u32 = 4;
+/// So much later than the relay's farewell QUIC itself gives a silent connection up, in milliseconds.
+pub const IDLE_BEYOND_MS: u64 = 5_000;
 /// Life of a token that a Retry gives, in milliseconds.
 pub const RETRY_TOKEN_MS: u64 = 10_000;
 /// The least time between two stateless resets of one shard, in milliseconds.

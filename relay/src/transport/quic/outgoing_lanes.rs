@@ -107,8 +107,9 @@ impl LanesOut {
 
     /// Hands over what was gathered, as far as there is credit.
     ///
-    /// A lane that is refused while another one is served later has no credit of its own: its device does not read it.
-    /// After [`LANE_STUCK_MS`] what waits there is no longer charged, so that the other lanes go on.
+    /// A lane that is refused although the connection has room has no credit of its own: its device does not read it.
+    /// After [`LANE_STUCK_MS`] what waits there is no longer charged, so that the other lanes go on. Call again at
+    /// [`deadline`](Self::deadline).
     ///
     /// # Errors
     /// The device has stopped a lane.
@@ -118,7 +119,6 @@ impl LanesOut {
         now: Time,
     ) -> Result<Handed, LaneFault> {
         let mut handed = Handed::default();
-        let mut served = false;
         for at in 0..LANE_COUNT {
             let bit = 1 << at;
             if self.lanes[at].len() == 0 || self.full & bit != 0 {
@@ -130,7 +130,6 @@ impl LanesOut {
             }
             let lane = &mut self.lanes[at];
             let written = lane.write(connection, at, &mut self.piece_bytes)?;
-            served |= written > 0;
             if lane.len() > 0 {
                 self.full |= bit;
                 lane.refused_at =
@@ -144,18 +143,42 @@ impl LanesOut {
                 handed.free |= bit;
             }
         }
-        if served {
-            handed.stuck = self.find_stuck(now, &mut handed.charge);
+        if self.deadline().is_some_and(|at| at <= now) {
+            if self.has_room(connection) {
+                handed.stuck = self.find_stuck(now, &mut handed.charge);
+            } else {
+                // It is the connection that is slow: all lanes have their time once more.
+                let refused = self.lanes.iter_mut().filter(|lane| lane.refused_at.is_some());
+                refused.for_each(|lane| lane.refused_at = Some(now));
+            }
         }
         Ok(handed)
     }
 
-    /// Another lane was served just now: whoever is still refused lacks credit of its own.
+    /// When a lane that is refused may turn out to be stuck.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let lanes = self.lanes.iter().enumerate();
+        let refused = lanes.filter(|(at, _)| self.full & !self.stuck & (1 << at) != 0);
+        let since = refused.filter_map(|(_, lane)| lane.refused_at).min()?;
+        Some(since.after_millis(LANE_STUCK_MS))
+    }
+
+    /// Whether the connection would take bytes of a lane that has credit: asked of one that was not refused. Where there is
+    /// none, nobody is held up.
+    fn has_room(&mut self, connection: &mut Connection) -> bool {
+        let Some(lane) = (0..LANE_COUNT).find(|at| self.full & (1 << at) == 0) else {
+            return false;
+        };
+        let stream = StreamId::new(Side::Server, Dir::Uni, lane as u64);
+        self.open(connection, lane) && connection.send_stream(stream).write(&[]).is_ok()
+    }
+
+    /// The connection has room: whoever has been refused for long lacks credit of its own.
     fn find_stuck(&mut self, now: Time, charge: &mut usize) -> u8 {
         let mut found = 0;
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             let since = lane.refused_at.filter(|_| self.full & !self.stuck & (1 << at) != 0);
-            if since.is_some_and(|since| now.since(since).as_millis() as u64 >= LANE_STUCK_MS) {
+            if since.is_some_and(|since| since.after_millis(LANE_STUCK_MS) <= now) {
                 found |= 1 << at;
                 *charge += std::mem::take(&mut lane.charge);
             }

@@ -129,6 +129,8 @@ fn transport(idle_ms: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(limits::ACKNOWLEDGED_AFTER));
+    // Later than the relay's own farewell to a silent device, which would otherwise find nobody there.
+    let idle_ms = idle_ms.saturating_add(limits::IDLE_BEYOND_MS);
     let idle = u32::try_from(idle_ms).unwrap_or(u32::MAX);
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
