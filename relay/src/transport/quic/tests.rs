@@ -224,7 +224,12 @@ impl Pair {
             match event {
                 Event::Stream(StreamEvent::Writable { id }) => outgoing.note_writable(id),
                 Event::Stream(StreamEvent::Available { .. }) => outgoing.note_available(),
-                _ => {}
+                Event::Stream(_)
+                | Event::HandshakeDataReady
+                | Event::Connected
+                | Event::ConnectionLost { .. }
+                | Event::DatagramReceived
+                | Event::DatagramsUnblocked => {}
             }
         }
     }
