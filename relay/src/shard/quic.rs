@@ -11,7 +11,6 @@
 //! | `arriving` | datagrams in, connections accepted |
 //! | `driving` | what a connection has to tell, cells from its lanes |
 //! | `leaving` | cells to its lanes, datagrams out, timers |
-//! | `padding` | that padded acknowledgements do not silence a connection |
 //! | `ending` | a connection's end |
 //! | `elsewhere` | connections that live on another shard than their IDs lead to |
 
@@ -20,7 +19,6 @@ mod driving;
 mod elsewhere;
 mod ending;
 mod leaving;
-mod padding;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -36,8 +34,6 @@ use quinn_proto::{
 };
 
 pub(crate) use elsewhere::QuicPost;
-
-use padding::Padding;
 
 use super::Shard;
 use super::connection::Connection;
@@ -85,7 +81,6 @@ pub(crate) struct QuicWire {
     lost: Option<ConnectionError>,
     fault: Option<LaneFault>,
     windows: Windows,
-    padding: Padding,
     /// Bytes that wait on lanes without credit.
     stuck_bytes: usize,
     /// Its endpoint has forgotten it.
@@ -122,7 +117,6 @@ impl QuicWire {
             lost: None,
             fault: None,
             windows: Windows::Lean,
-            padding: Padding::default(),
             stuck_bytes: 0,
             drained: false,
             stirred: false,

@@ -61,8 +61,7 @@ impl Default for Options {
         transport
             .congestion_controller_factory(Arc::new(congestion))
             .max_concurrent_uni_streams(VarInt::from_u32(LANES))
-            .max_concurrent_bidi_streams(VarInt::from_u32(0))
-            .pad_to_mtu(true);
+            .max_concurrent_bidi_streams(VarInt::from_u32(0));
         Self {
             alpn: vec![ALPN.to_vec()],
             first_id: None,

@@ -40,13 +40,11 @@ impl Quic {
             if self.unsent.is_some() {
                 return Sent::Blocked;
             }
-            wire.padding.before_sending(&mut wire.inner);
             self.out.clear();
             let segments = self.socket.segments_max().min(SEGMENTS_PER_SEND);
             let Some(transmit) = wire.inner.poll_transmit(instant, segments, &mut self.out) else {
                 return Sent::All;
             };
-            wire.padding.sent(&transmit);
             count.add(&transmit);
             match self.socket.send(&outgoing(&transmit, &self.out[..transmit.size])) {
                 Ok(true) => {}
