@@ -164,7 +164,9 @@ impl QuicWire {
     /// When something is to be done without anything having arrived.
     fn deadline(&mut self, clock: Clock) -> Option<Time> {
         let timer = self.inner.poll_timeout().map(|at| clock.time(at));
-        timer.into_iter().chain(self.until).chain(self.outgoing.deadline()).min()
+        // Whether a lane is stuck concerns nobody once the connection has ended.
+        let lanes = self.outgoing.deadline().filter(|_| self.counts);
+        timer.into_iter().chain(self.until).chain(lanes).min()
     }
 }
 
