@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hushwire_wire::cell::Class;
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
+use hushwire_wire::limits::LANES;
 
 use super::limits::{HANDSHAKE_RESEND_MS, HANDSHAKE_TURN_MS, SESSION_LASTED_MS, STRANGER_MS};
 use super::{Moment, PeerKeys};
@@ -65,7 +66,6 @@ pub(super) struct Sending {
     pub(super) sender: Sender,
     /// The largest class the peer takes.
     pub(super) class_max: Class,
-    pub(super) lane: u32,
     number: SessionNumber,
     /// On the channel's own clock.
     renew_at_ns: u64,
@@ -175,6 +175,18 @@ impl Channel {
 
     pub(super) const fn peer(&self) -> DeviceId {
         self.peer
+    }
+
+    /// The lane of everything that is sent to this peer, so that no cell overtakes the handshake that it needs. Lane 0
+    /// is left to control cells. The relay, which sees both devices, learns nothing from it.
+    pub(super) fn lane(&self) -> u32 {
+        let number = |device: &DeviceId| {
+            device
+                .as_bytes()
+                .iter()
+                .fold(0, |sum, byte| (sum * 256 + u32::from(*byte)) % (LANES - 1))
+        };
+        1 + (number(&self.ours) + number(&self.peer)) % (LANES - 1)
     }
 
     /// Nanoseconds on the channel's own clock.

@@ -85,7 +85,7 @@ pub enum StreamRead {
 /// A cell that was made: its header is still to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// The lane it belongs to.
+    /// The lane it belongs to, the same for all cells of a conversation.
     pub lane: u32,
     /// Its number, for [`Conversation::handle_undeliverable`](super::Conversation::handle_undeliverable).
     pub id: CellId,

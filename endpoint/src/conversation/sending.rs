@@ -102,10 +102,11 @@ impl Conversation {
         }
         let class = self.class_for(length, padded, is_data, largest, random);
         out.truncate(start + class.cell_len());
-        let sealed = self.channel.sending().map(|sending| {
-            (sending.lane, sending.sender.seal_in_place(length, &mut out[start + HEADER_LEN..]))
-        });
-        let Some((lane, Ok(_))) = sealed else {
+        let sealed = self
+            .channel
+            .sending()
+            .map(|sending| sending.sender.seal_in_place(length, &mut out[start + HEADER_LEN..]));
+        let Some(Ok(_)) = sealed else {
             // The key is used up, because nobody answered the renewals.
             out.truncate(start);
             self.session_lost(moment, random);
@@ -121,7 +122,7 @@ impl Conversation {
         if handshake {
             self.remember_handshake(id);
         }
-        Some(Transmit { lane, id })
+        Some(Transmit { lane: self.channel.lane(), id })
     }
 
     fn number(&mut self) -> CellId {
@@ -133,7 +134,7 @@ impl Conversation {
     fn handshake_sent(&mut self) -> Transmit {
         let id = self.number();
         self.remember_handshake(id);
-        Transmit { lane: 0, id }
+        Transmit { lane: self.channel.lane(), id }
     }
 
     fn remember_handshake(&mut self, id: CellId) {

@@ -15,6 +15,7 @@ use hushwire::suite::keys::PairKey;
 use hushwire::suite::random::Random;
 use hushwire_wire::cell::HEADER_LEN;
 use hushwire_wire::control::Undelivered;
+use hushwire_wire::limits::LANES;
 
 /// SplitMix64: replays from its seed.
 #[derive(Clone, Debug)]
@@ -58,7 +59,8 @@ pub(crate) struct Weather {
     pub(crate) changed: u64,
     /// Delivered twice.
     pub(crate) repeated: u64,
-    /// Delay of each lane, up to so many ms beyond 1 ms: cells of different lanes overtake each other.
+    /// Delay of each of eight ways, which cells take at random, up to so many ms beyond 1 ms: they overtake each other,
+    /// as no good relay lets the cells of one lane do.
     pub(crate) jitter_ms: u64,
     /// Bytes that fit the recipient's queue; more are busy. 0: no bound.
     pub(crate) queue_bytes: usize,
@@ -71,7 +73,7 @@ pub(crate) struct Weather {
 #[derive(Debug)]
 struct Flying {
     at: Instant,
-    lane: u32,
+    way: u64,
     body: Vec<u8>,
 }
 
@@ -88,6 +90,8 @@ pub(crate) struct End {
     /// Reports on their way to this end.
     reports: VecDeque<(Instant, CellId, Undelivered)>,
     queue_free_at: Instant,
+    /// The lane of all that this end sends.
+    lane: Option<u32>,
     pub(crate) received_cells: usize,
     pub(crate) online: bool,
 }
@@ -141,6 +145,7 @@ impl World {
                 flying: VecDeque::new(),
                 reports: VecDeque::new(),
                 queue_free_at: start,
+                lane: None,
                 received_cells: 0,
                 online: true,
             }
@@ -282,7 +287,10 @@ impl World {
             let Some(transmit) = conversation.poll_cell(moment, dice, &mut cell) else { break };
             assert!(cell.len().is_power_of_two() && (256..=32_768).contains(&cell.len()));
             if *online {
-                self.send(from, transmit.lane, transmit.id, cell.split_off(HEADER_LEN));
+                assert!((1..LANES).contains(&transmit.lane));
+                let lane = *self.ends[from].lane.get_or_insert(transmit.lane);
+                assert_eq!(lane, transmit.lane, "handshakes and what needs them keep their order");
+                self.send(from, transmit.id, cell.split_off(HEADER_LEN));
             }
         }
     }
@@ -305,7 +313,7 @@ impl World {
         self.collect(at);
     }
 
-    fn send(&mut self, from: usize, lane: u32, id: CellId, body: Vec<u8>) {
+    fn send(&mut self, from: usize, id: CellId, body: Vec<u8>) {
         let to = 1 - from;
         if let Some(recorded) = &mut self.recorded {
             recorded[to].push(body.clone());
@@ -328,8 +336,10 @@ impl World {
             return;
         }
         self.most_flying = self.most_flying.max(waiting + body.len());
-        let jitter =
-            if self.weather.jitter_ms == 0 { 0 } else { self.dice.below(self.weather.jitter_ms) };
+        let (jitter, way) = match self.weather.jitter_ms {
+            0 => (0, 0),
+            jitter_ms => (self.dice.below(jitter_ms), self.dice.below(8)),
+        };
         let mut at = self.now + Duration::from_millis(1 + jitter);
         if let Some(micros) = (body.len() * 1_000).checked_div(self.weather.bytes_per_ms) {
             let micros = Duration::from_micros(micros as u64);
@@ -337,20 +347,20 @@ impl World {
             self.ends[to].queue_free_at = free;
             at = at.max(free);
         }
-        // A lane keeps its order.
+        // A way keeps its order.
         let last =
-            self.ends[to].flying.iter().filter(|cell| cell.lane == lane).map(|cell| cell.at).max();
+            self.ends[to].flying.iter().filter(|cell| cell.way == way).map(|cell| cell.at).max();
         at = last.map_or(at, |last| last.max(at));
         let twice = self.dice.percent(self.weather.repeated);
         let mut body = body;
         if twice {
-            self.ends[to].flying.push_back(Flying { at, lane, body: body.clone() });
+            self.ends[to].flying.push_back(Flying { at, way, body: body.clone() });
         }
         if self.dice.percent(self.weather.changed) {
             let at = self.dice.below(body.len() as u64) as usize;
             body[at] ^= 1 << self.dice.below(8);
         }
-        self.ends[to].flying.push_back(Flying { at, lane, body });
+        self.ends[to].flying.push_back(Flying { at, way, body });
     }
 
     fn deliver(&mut self, to: usize) {

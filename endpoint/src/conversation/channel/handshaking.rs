@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use hushwire_wire::cell::Class;
-use hushwire_wire::limits::LANES;
 
 use super::{Carriage, Channel, Confirming, GIVE_UP, News, Outgoing, Pending, RESEND, Sending};
 use crate::conversation::Moment;
@@ -236,7 +235,6 @@ impl Channel {
         let sending = Sending {
             sender: session.sender,
             class_max: established.peer_class_max(),
-            lane: u32::from(keys.exporter()[0]) % LANES,
             number,
             renew_at_ns,
         };

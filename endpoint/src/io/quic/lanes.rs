@@ -1,5 +1,6 @@
 //! The lanes of a connection: one unidirectional stream each (`PROTOCOL.md` §2.3), whole cells one behind the other.
 
+use hushwire_wire::cell::lane_of;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId, WriteError};
 
@@ -7,11 +8,6 @@ use crate::io::limits::{LANE_TURN_BYTES, READ_BYTES_MAX};
 use crate::link::{LinkError, cell_len};
 
 const LANE_COUNT: usize = LANES as usize;
-
-/// Where the lane stands in a cell's header.
-fn lane_of(cell: &[u8]) -> Option<u32> {
-    cell.get(4..)?.first_chunk().map(|lane| u32::from_le_bytes(*lane))
-}
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
@@ -109,7 +105,7 @@ impl Inbound {
             let Some(&first) = rest.first_chunk::<2>() else { continue };
             let length = cell_len(first)?;
             let Some(cell) = rest.get(..length) else { continue };
-            if lane_of(cell) != u32::try_from(lane).ok() {
+            if lane_of(cell) != lane {
                 return Err(LinkError::Malformed("a cell came on another lane than its own"));
             }
             self.turn = lane;
@@ -140,8 +136,7 @@ impl Outbound {
         self.unsent += cells.len();
         while let Some(&first) = cells.first_chunk::<2>() {
             let (cell, rest) = cells.split_at(cell_len(first).expect("our own cell"));
-            let lane = lane_of(cell).expect("our own cell") as usize;
-            self.lanes[lane].append(cell);
+            self.lanes[lane_of(cell)].append(cell);
             cells = rest;
         }
     }
@@ -207,8 +202,8 @@ mod tests {
         cell
     }
 
-    fn lane_and_counter(cell: &[u8]) -> (u32, u8) {
-        (lane_of(cell).expect("whole"), cell[8])
+    fn lane_and_counter(cell: &[u8]) -> (usize, u8) {
+        (lane_of(cell), cell[8])
     }
 
     #[test]
@@ -220,7 +215,7 @@ mod tests {
         inbound.lanes[5].append(&whole);
         inbound.lanes[5].append(&cell(Class::C0, 5, 1));
         inbound.buffered = 1_000 + 2 * 256;
-        let check = |inbound: &mut Inbound, expect: Option<(u32, u8)>| {
+        let check = |inbound: &mut Inbound, expect: Option<(usize, u8)>| {
             let found = inbound.next_cell().expect("good cells");
             assert_eq!(found.map(|cell| lane_and_counter(cell)), expect);
         };
