@@ -17,4 +17,10 @@ impl Clock {
     pub(crate) fn now_ns(self) -> u64 {
         self.0.elapsed().as_nanos() as u64
     }
+
+    /// The moment for those who count in their own way.
+    #[inline]
+    pub(crate) fn instant(self) -> Instant {
+        self.0 + self.0.elapsed()
+    }
 }

@@ -10,6 +10,15 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Receives from one connection before the others have their turn.
 pub(crate) const READS_PER_TURN: usize = 4;
 
+/// Credit that a device by QUIC gives on all lanes together, bytes: on each it gives as much as the relay does.
+pub(crate) const QUIC_RECEIVE_BYTES: u32 = 1024 * 1024;
+/// Bytes that such a device sends before any are acknowledged.
+pub(crate) const QUIC_SEND_BYTES: u64 = 1024 * 1024;
+/// Both buffers of a UDP socket of the generator, bytes, as set: those of the relay's.
+pub(crate) const UDP_BUFFER_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of UDP that IPv4 takes, and so of all datagrams that the kernel is to cut from one send.
+pub(crate) const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
+
 /// Bytes of one recipient at which the floor sends without waiting for the batch to end.
 pub(crate) const FLUSH_BYTES: usize = 64 * 1024;
 /// Bytes of all recipients at which the floor sends everything: about a second-level cache.
@@ -50,6 +59,10 @@ pub(crate) const OPEN_ONE_IN: u64 = 64;
 pub(crate) const CONNECT_THREADS: usize = 8;
 /// How long one step of a connect may take.
 pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
+/// How long connections of QUIC that are to be closed may have something on its way.
+pub(crate) const SETTLING_MAX: Duration = Duration::from_secs(2);
+/// How long nothing comes where nothing is on its way.
+pub(crate) const SETTLED: Duration = Duration::from_millis(100);
 /// Tickets that one connector remembers.
 pub(crate) const TICKETS_KEPT_MAX: usize = 8;
 /// Connections of a server of handshakes alone. More are closed as they come.

@@ -23,6 +23,7 @@ mod plot;
 mod points;
 mod procfs;
 mod progress;
+mod quic;
 mod relay_child;
 mod report;
 mod round_trip;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hushwire_relay::identity::{CERTIFICATE_FILE, KEY_FILE};
+use hushwire_relay::transport::quic::limits::WINDOWS_BYTES;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
@@ -110,6 +111,8 @@ impl Home {
         writeln!(text, "devices_per_account = {DEVICES_PER_ACCOUNT_MAX}")?;
         writeln!(text, "connections_max = {connections}")?;
         writeln!(text, "unauthenticated_connections_max = {}", connections.min(4_096))?;
+        writeln!(text, "quic_connections_max = {connections}")?;
+        writeln!(text, "quic_window_pool_bytes = {}", connections * WINDOWS_BYTES)?;
         if let Some(bytes) = mesh_bytes {
             writeln!(text, "mesh_bytes_max = {bytes}")?;
         }

@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::limits::{
     CONNECTED_DEFAULT, CONNECTED_MAX, FILES_SPARE, GROWTH_SLICE_MAX, RECONNECTING_SPARE,
 };
-use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Timing};
+use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Sockets, Timing};
 use crate::relay_child::{Home, Setup};
 use crate::report::name_of;
 use crate::server::Server;
@@ -179,8 +179,15 @@ fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<
                     fleet.connect(active, connector, interrupt.flag())?;
                 let drive = Drive::Window;
                 let pid = server.pid();
-                let outcome = load::run(&mut devices, shape, drive, plan.timing, pid, interrupt)
-                    .with_context(|| what.clone())?;
+                let outcome = load::run(
+                    Sockets::new(&mut devices),
+                    shape,
+                    drive,
+                    plan.timing,
+                    pid,
+                    interrupt,
+                )
+                .with_context(|| what.clone())?;
                 drop(devices);
                 crowd.check()?;
                 eprintln!("{what:<36} {:8.3} us per cell", outcome.cpu_us_per_cell());

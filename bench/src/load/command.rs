@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use hushwire_uring::affinity::pin_current_thread;
 
-use super::{Connector, Drive, Fleet, Mix, Shape};
+use super::{Access, Drive, Fleet, Mix, Shape, Transport};
 use crate::arguments::timing;
 use crate::interrupt::Interrupt;
 use crate::limits::RATE_MAX;
@@ -24,6 +24,9 @@ pub(crate) struct LoadArgs {
     /// Admin socket of a relay, to enrol the devices; the floor needs none.
     #[arg(long)]
     admin: Option<PathBuf>,
+    /// What is below the cells.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
     /// Pairs of devices.
     #[arg(long, default_value_t = 256)]
     pairs: usize,
@@ -74,14 +77,14 @@ pub(crate) fn run(arguments: &LoadArgs) -> Result<()> {
         pin_current_thread(cpu)?;
     }
     hushwire_uring::raise_nofile(shape.devices() as u64 + 64)?;
-    let connector = Connector::new(arguments.connect)?;
+    let access = Access::new(arguments.transport, arguments.connect)?;
     let fleet = Fleet::generate(shape.devices())?;
     if let Some(admin) = &arguments.admin {
-        fleet.enrol(&connector, admin, interrupt.flag())?;
+        fleet.enrol(&access, admin, interrupt.flag())?;
     }
-    let mut devices = fleet.connect(shape.devices(), &connector, interrupt.flag())?;
+    let mut devices = access.crew(&fleet, shape.devices(), interrupt.flag())?;
     let drive = arguments.rate.map_or(Drive::Window, Drive::Rate);
-    let outcome = super::run(&mut devices, shape, drive, timing, arguments.pid, &interrupt)?;
+    let outcome = devices.run(shape, drive, timing, arguments.pid, &interrupt)?;
     report::print_outcome(shape, &outcome, arguments.json);
     Ok(())
 }

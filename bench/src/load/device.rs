@@ -113,7 +113,7 @@ impl Connector {
         let mut session = self.0.handshake(self.0.tcp()?)?;
         let challenge = receive(&mut session).context("no CHALLENGE came")?;
         let binding = session.exporter(EXPORTER_LABEL, &[])?;
-        let hello = hello(identity, token, &challenge, &binding)?;
+        let hello = hello(identity, token, &challenge, Transport::Tls, &binding)?;
         session.send(&hello).context("sending HELLO failed")?;
         let welcome = receive(&mut session).context("no WELCOME came")?;
         let welcome = match Control::decode(&welcome) {
@@ -146,6 +146,7 @@ pub(crate) fn hello(
     identity: &Identity,
     token: Option<&[u8]>,
     challenge: &[u8],
+    transport: Transport,
     binding: &[u8; 32],
 ) -> Result<Vec<u8>> {
     let hello = Hello {
@@ -160,7 +161,7 @@ pub(crate) fn hello(
     let mut content = Control::Hello(hello).encode();
     let transcript = [challenge, &content].concat();
     let hash = digest(&SHA256, &transcript).as_ref().try_into()?;
-    let proof = identity.sign(&proof_message(&hash, Transport::Tls, binding))?;
+    let proof = identity.sign(&proof_message(&hash, transport, binding))?;
     replace_proof(&mut content, &proof).context("a HELLO without a proof")?;
     let mut cell = enclose(&content).context("a HELLO that fits no cell")?;
     set_counter(&mut cell, 0);

@@ -11,8 +11,32 @@ use hushwire_wire::code::Invite;
 
 use super::device::{Connector, Identity};
 use super::dialect::{Dialect, Seat};
+use super::quic::{Devices, Newcomer, QuicConnector};
 use crate::admin::Admin;
 use crate::limits::CONNECT_THREADS;
+
+/// A way to enrol devices, in several threads at a time.
+pub(crate) trait Enrolling: Sync {
+    /// What each thread has of its own.
+    type Thread: Send;
+
+    fn thread(&self) -> Result<Self::Thread>;
+
+    /// Connects a device, with a token that enrols it, and ends the connection.
+    fn enrol(&self, thread: &mut Self::Thread, identity: &Identity, token: &[u8]) -> Result<()>;
+}
+
+impl Enrolling for Connector {
+    type Thread = ();
+
+    fn thread(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn enrol(&self, (): &mut (), identity: &Identity, token: &[u8]) -> Result<()> {
+        self.connect(identity, Some(token)).map(drop)
+    }
+}
 
 /// Devices that may connect. Pair `i` is the devices `2 i` and `2 i + 1`, of one account.
 pub(crate) struct Fleet {
@@ -39,39 +63,39 @@ impl Fleet {
 
     /// Makes a relay know them all: each presents an invite of its own; the second device of a pair
     /// one for the account that the first one got.
-    pub(crate) fn enrol(
+    pub(crate) fn enrol<E: Enrolling>(
         &self,
-        connector: &Connector,
+        way: &E,
         admin: &Path,
         stop: &AtomicBool,
     ) -> Result<()> {
         let (firsts, seconds): (Vec<_>, Vec<_>) =
             self.identities.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).unzip();
         let nobody = vec![None; firsts.len()];
-        invite_and_connect(&firsts, &nobody, connector, admin, stop)?;
+        invite_and_connect(&firsts, &nobody, way, admin, stop)?;
         let accounts: HashMap<String, String> = Admin::open(admin)?.devices()?;
         let accounts = firsts
             .iter()
             .map(|first| accounts.get(&first.device.to_text()).cloned().map(Some))
             .collect::<Option<Vec<_>>>()
             .context("the relay does not list a device that it has just enrolled")?;
-        invite_and_connect(&seconds, &accounts, connector, admin, stop)
+        invite_and_connect(&seconds, &accounts, way, admin, stop)
     }
 
     /// Makes a relay know them all, as devices of one account: each may send to each.
-    pub(crate) fn enrol_together(
+    pub(crate) fn enrol_together<E: Enrolling>(
         &self,
-        connector: &Connector,
+        way: &E,
         admin: &Path,
         stop: &AtomicBool,
     ) -> Result<()> {
         let (first, others) = self.identities.split_first().context("a fleet of nobody")?;
-        invite_and_connect(&[first], &[None], connector, admin, stop)?;
+        invite_and_connect(&[first], &[None], way, admin, stop)?;
         let account = Admin::open(admin)?.devices()?.remove(&first.device.to_text());
         let account = account.context("the relay does not list a device that it has enrolled")?;
         let others: Vec<_> = others.iter().collect();
         let accounts = vec![Some(account); others.len()];
-        invite_and_connect(&others, &accounts, connector, admin, stop)
+        invite_and_connect(&others, &accounts, way, admin, stop)
     }
 
     /// Connects the first `count` devices, in their order.
@@ -102,46 +126,69 @@ impl Fleet {
         dialect: &D,
         stop: &AtomicBool,
     ) -> Result<Vec<D::Device>> {
-        let wanted: Vec<_> = order
-            .iter()
-            .map(|&at| self.identities.get(at))
-            .collect::<Option<_>>()
-            .context("more devices than there are")?;
-        let introduce = |(): &mut (), number: usize, identity: &Identity| {
-            let peer = wanted.get(number ^ 1).copied().context("a device without another")?;
-            dialect.introduce(Seat { number, identity, peer })
+        let wanted = self.those(order)?;
+        let introduce =
+            |(): &mut (), number: usize, _: &Identity| dialect.introduce(seat(&wanted, number)?);
+        let done = in_threads(&wanted, stop, |_| Ok(()), introduce)?;
+        Ok(done.into_iter().flat_map(|((), devices)| devices).collect())
+    }
+
+    /// The same by QUIC: each thread has a hub of its own, and on it its devices in their order.
+    pub(crate) fn connect_by_quic(
+        &self,
+        order: &[usize],
+        connector: &QuicConnector,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Devices>> {
+        let wanted = self.those(order)?;
+        let introduce = |hub: &mut Devices, number: usize, _: &Identity| {
+            let newcomer = Newcomer { seat: seat(&wanted, number)?, token: None, first_id: None };
+            hub.introduce(connector, newcomer).map(drop)
         };
-        in_threads(&wanted, stop, |_| Ok(()), introduce)
+        let done = in_threads(&wanted, stop, |_| Devices::new(), introduce)?;
+        Ok(done.into_iter().map(|(hub, _)| hub).collect())
+    }
+
+    fn those(&self, order: &[usize]) -> Result<Vec<&Identity>> {
+        let wanted = order.iter().map(|&at| self.identities.get(at));
+        wanted.collect::<Option<_>>().context("more devices than there are")
     }
 }
 
-fn invite_and_connect(
+/// The place of a device among those that connect together.
+fn seat<'a>(wanted: &[&'a Identity], number: usize) -> Result<Seat<'a>> {
+    let of = |number: usize| wanted.get(number).copied().context("a device without another");
+    Ok(Seat { number, identity: of(number)?, peer: of(number ^ 1)? })
+}
+
+fn invite_and_connect<E: Enrolling>(
     identities: &[&Identity],
     accounts: &[Option<String>],
-    connector: &Connector,
+    way: &E,
     admin: &Path,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let enrol = |admin: &mut Admin, at: usize, identity: &Identity| -> Result<()> {
-        let text = admin.invite(accounts[at].as_deref())?;
+    let start = |_| Ok((Admin::open(admin)?, way.thread()?));
+    let enrol = |state: &mut (Admin, E::Thread), at: usize, identity: &Identity| -> Result<()> {
+        let text = state.0.invite(accounts[at].as_deref())?;
         let invite = Invite::from_text(&text).map_err(|error| anyhow!("an invite: {error}"))?;
-        connector.connect(identity, Some(invite.secret.as_bytes())).map(drop)
+        way.enrol(&mut state.1, identity, invite.secret.as_bytes())
     };
-    in_threads(identities, stop, |_| Admin::open(admin), enrol).map(drop)
+    in_threads(identities, stop, start, enrol).map(drop)
 }
 
-/// Does `work` for every item on a few threads, each with a state of its own; results in order.
-fn in_threads<S, T: Send>(
+/// Does `work` for every item on a few threads, each with a state of its own; states and results in order.
+fn in_threads<S: Send, T: Send>(
     items: &[&Identity],
     stop: &AtomicBool,
     start: impl Fn(usize) -> Result<S> + Sync,
     work: impl Fn(&mut S, usize, &Identity) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+) -> Result<Vec<(S, Vec<T>)>> {
     let chunk = items.len().div_ceil(CONNECT_THREADS).max(1);
     let (start, work) = (&start, &work);
     let failed = AtomicBool::new(false);
     let failed = &failed;
-    let run = move |number: usize, items: &[&Identity]| -> Result<Vec<T>> {
+    let run = move |number: usize, items: &[&Identity]| -> Result<(S, Vec<T>)> {
         let mut state = start(number)?;
         let mut done = Vec::with_capacity(items.len());
         for (at, identity) in items.iter().enumerate() {
@@ -150,7 +197,7 @@ fn in_threads<S, T: Send>(
             }
             done.push(work(&mut state, number * chunk + at, identity)?);
         }
-        Ok(done)
+        Ok((state, done))
     };
     thread::scope(|scope| {
         let threads: Vec<_> = items
@@ -175,7 +222,7 @@ fn in_threads<S, T: Send>(
         });
         match bad.into_iter().next() {
             Some(Err(error)) => Err(error),
-            Some(Ok(_)) | None => Ok(good.into_iter().flatten().flatten().collect()),
+            Some(Ok(_)) | None => Ok(good.into_iter().flatten().collect()),
         }
     })
 }

@@ -1,21 +1,27 @@
 //! The load generator: pairs of devices that keep messages in flight, and what came of them.
 
+pub(crate) mod carrier;
 mod cells;
 pub(crate) mod command;
+mod crew;
 mod device;
 pub(crate) mod dialect;
 mod fleet;
 mod mix;
 mod pace;
+mod quic;
 pub(crate) mod records;
 mod run;
+mod sockets;
 pub(crate) mod tls;
 
 pub(crate) use cells::CellDevice;
+pub(crate) use crew::{Access, Crew, Transport};
 pub(crate) use device::{Connector, Device, Identity, hello};
 pub(crate) use fleet::Fleet;
 pub(crate) use mix::Mix;
 pub(crate) use run::{Beside, Drive, Fairness, Outcome, Run, Timing, run};
+pub(crate) use sockets::Sockets;
 
 use anyhow::{Context as _, Result, ensure};
 use hushwire_wire::cell::Class;

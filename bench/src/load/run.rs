@@ -5,24 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use hushwire_uring::sockets::{self, Received};
-use hushwire_uring::{
-    Completion, DormantRing, Interest, Kind as Purpose, Ring, RingOptions, Token,
-};
+use hushwire_uring::{DormantRing, Ring, RingOptions};
 
 use super::Shape;
-use super::dialect::{Message, News, Speaker};
+use super::carrier::{Carrier, Heard};
+use super::dialect::{Message, News};
 use super::pace::Pace;
-use super::records::whole;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
-use crate::limits::{LATE_BYTES_MAX, LATENCY_NS_MAX, READ_BYTES, SILENCE_MAX};
+use crate::limits::{LATE_BYTES_MAX, LATENCY_NS_MAX, SILENCE_MAX};
 use crate::procfs;
 use crate::progress::Countdown;
 use crate::statistics::jain;
 
-const POLL: Purpose = Purpose::poll(0);
-const SEND: Purpose = Purpose::send(0);
 /// How often a run without arrivals looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
 /// What is done beside a run waits for a turn with nothing else to do, but no longer than this.
@@ -139,8 +134,8 @@ struct Mark {
 }
 
 /// A run that goes on from lap to lap.
-pub(crate) struct Run<'a, D, B> {
-    devices: &'a mut [D],
+pub(crate) struct Run<'a, C, B> {
+    carrier: C,
     shape: Shape,
     /// Process ID of the server.
     server: u32,
@@ -158,16 +153,8 @@ pub(crate) struct Run<'a, D, B> {
     counts_from_ns: u64,
     /// By the index of the sender.
     flights: Vec<Flight>,
-    /// What a device received of a record that is not whole.
-    partial: Vec<Vec<u8>>,
-    /// Whether the ring is finishing a send of this device.
-    sending: Vec<bool>,
-    /// Whether something of a device was left unread.
-    unread: Vec<u32>,
-    scratch: Vec<u8>,
     message: Message,
     news: News,
-    output: Vec<u8>,
     delivered: u64,
     bytes: u64,
     refused: u64,
@@ -178,10 +165,10 @@ pub(crate) struct Run<'a, D, B> {
     mark: Mark,
 }
 
-/// Runs `shape` over the first of `devices`, which are fresh from their welcome and cannot be used
-/// for another run, against the server with this process ID.
-pub(crate) fn run<D: Speaker>(
-    devices: &mut [D],
+/// Runs `shape` over devices that are fresh from their welcome and cannot be used for another run, against the server with
+/// this process ID.
+pub(crate) fn run<C: Carrier>(
+    carrier: C,
     shape: Shape,
     drive: Drive,
     timing: Timing,
@@ -189,7 +176,7 @@ pub(crate) fn run<D: Speaker>(
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let mut countdown = Countdown::new(timing.warm_up + timing.measured);
-    let mut run = Run::start(devices, shape, drive, server, &mut countdown, interrupt)?;
+    let mut run = Run::start(carrier, shape, drive, server, &mut countdown, interrupt)?;
     run.go_on(timing.warm_up)?;
     run.begin()?;
     let mut outcome = run.lap(timing.warm_up + timing.measured)?;
@@ -201,18 +188,18 @@ fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?)
 }
 
-impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
-    /// Lets the first of `devices` begin, which are fresh from their welcome.
+impl<'a, C: Carrier, B: Beside> Run<'a, C, B> {
+    /// Lets devices begin that are fresh from their welcome, as many as the shape has.
     pub(crate) fn start(
-        devices: &'a mut [D],
+        carrier: C,
         shape: Shape,
         drive: Drive,
         server: u32,
         beside: &'a mut B,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
-        let devices = devices.get_mut(..shape.devices()).context("too few devices")?;
-        let count = devices.len();
+        let count = shape.devices();
+        ensure!(carrier.devices() == count, "other devices than the shape has");
         let clock = Clock::start();
         let senders = (0..count).step_by(if shape.both_ways { 1 } else { 2 }).collect();
         let pace = match drive {
@@ -220,7 +207,7 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             Drive::Rate(per_s) => Some(Pace::new(per_s, senders, count, clock.now_ns())),
         };
         let mut run = Run {
-            devices,
+            carrier,
             shape,
             server,
             interrupt,
@@ -232,13 +219,8 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             touched: Vec::new(),
             counts_from_ns: 0,
             flights: (0..count).map(|_| Flight { messages: VecDeque::new(), next: 1 }).collect(),
-            partial: vec![Vec::new(); count],
-            sending: vec![false; count],
-            unread: Vec::new(),
-            scratch: vec![0; 2 * READ_BYTES],
             message: Message::random(shape.class, shape.mix)?,
             news: News::default(),
-            output: Vec::new(),
             delivered: 0,
             bytes: 0,
             refused: 0,
@@ -313,11 +295,8 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
     }
 
     fn listen_and_send(&mut self) -> Result<()> {
-        for (index, device) in self.devices.iter().enumerate() {
-            let token = Token::new(POLL, 0, index as u32);
-            self.ring.poll_multishot(device.socket(), token, Interest::Read)?;
-        }
-        for index in 0..self.devices.len() {
+        self.carrier.listen(&mut self.ring)?;
+        for index in 0..self.shape.devices() {
             self.send_more(index)?;
         }
         Ok(())
@@ -347,7 +326,6 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
 
     fn turns(&mut self, is_over: impl Fn(&Self, u64) -> bool) -> Result<()> {
         let mut completions = Vec::new();
-        let mut unread = Vec::new();
         let mut last = (self.delivered, self.clock.now_ns());
         loop {
             self.interrupt.check()?;
@@ -363,84 +341,41 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
                 );
             }
             self.send_due(now_ns)?;
+            self.carrier.leave(self.clock)?;
             // The clock of an open loop is watched all the time: a sleep would end too late.
-            let busy = !self.unread.is_empty() || self.pace.is_some();
-            let wait = if busy { Duration::ZERO } else { TICK };
-            self.ring.wait(Some(wait))?;
+            let idle = self.carrier.idle_for(self.clock).map_or(TICK, |idle| idle.min(TICK));
+            self.ring.wait(Some(if self.pace.is_some() { Duration::ZERO } else { idle }))?;
             self.ring.drain(&mut completions);
-            std::mem::swap(&mut unread, &mut self.unread);
-            let quiet = completions.is_empty() && unread.is_empty();
+            let quiet = completions.is_empty() && !idle.is_zero();
             if quiet || now_ns - self.stepped_ns >= BESIDE_WAITS_NS {
                 self.stepped_ns = now_ns;
                 self.beside.step(now_ns)?;
             }
             for completion in completions.drain(..) {
-                self.complete(completion)?;
+                self.carrier.complete(completion, &mut self.ring)?;
             }
-            for index in unread.drain(..) {
-                self.read(index as usize)?;
-            }
+            self.hear()?;
         }
     }
 
-    fn complete(&mut self, completion: Completion) -> Result<()> {
-        match completion {
-            Completion::Polled { token, more, .. } => {
-                let index = token.index() as usize;
-                self.read(index)?;
-                if !more {
-                    let socket = self.devices[index].socket();
-                    self.ring.poll_multishot(socket, token, Interest::Read)?;
+    /// Hears everyone who has something to tell, and sends what that lets be sent.
+    fn hear(&mut self) -> Result<()> {
+        self.carrier.begin(self.clock)?;
+        while let Some(heard) = self.carrier.next(self.clock, &self.message, &mut self.news)? {
+            match heard {
+                Heard::Read { index, at_ns } => {
+                    self.take_news(index, at_ns)?;
+                    self.send_more(Self::other(index))?;
                 }
-                Ok(())
+                Heard::Room { index } => self.send_more(index)?,
             }
-            Completion::Sent { token, buffer, result } => {
-                let index = token.index() as usize;
-                if result? != buffer.len() {
-                    bail!("the server stopped reading for good");
-                }
-                self.sending[index] = false;
-                self.send_more(index)
-            }
-            other @ (Completion::Accepted { .. }
-            | Completion::AcceptFailed { .. }
-            | Completion::PollEnded { .. }
-            | Completion::Cancelled { .. }
-            | Completion::Woken { .. }
-            | Completion::WatchEnded { .. }) => bail!("the ring said {other:?}"),
         }
+        Ok(())
     }
 
     /// The device at the other end of a pair.
     const fn other(index: usize) -> usize {
         index ^ 1
-    }
-
-    /// One receive, and the sends that it lets happen.
-    fn read(&mut self, index: usize) -> Result<()> {
-        let device = &mut self.devices[index];
-        let carried = self.partial[index].len();
-        self.scratch[..carried].copy_from_slice(&self.partial[index]);
-        self.partial[index].clear();
-        let room = &mut self.scratch[carried..carried + READ_BYTES];
-        let count = match sockets::recv(device.socket(), room)? {
-            Received::Bytes(count) => count,
-            Received::Empty => 0,
-            Received::End => bail!("the server closed a connection in the middle of a run"),
-        };
-        if count == READ_BYTES {
-            self.unread.push(index as u32);
-        }
-        let now_ns = self.clock.now_ns();
-        let bytes = &mut self.scratch[..carried + count];
-        let mut at = 0;
-        while let Some(length) = whole(&bytes[at..])? {
-            device.record(&mut bytes[at..at + length], &self.message, &mut self.news)?;
-            at += length;
-        }
-        self.partial[index].extend_from_slice(&bytes[at..]);
-        self.take_news(index, now_ns)?;
-        self.send_more(Self::other(index))
     }
 
     /// What has become of messages between `index` and its other, by one receive of `index`.
@@ -449,14 +384,14 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
         for _ in 0..self.news.arrived {
             let (_, sent_ns) = flight.pop_front().context("a message arrived that nobody sent")?;
             if sent_ns >= self.counts_from_ns {
-                self.latency.saturating_record(now_ns - sent_ns);
+                self.latency.saturating_record(now_ns.saturating_sub(sent_ns));
             }
         }
         self.delivered += self.news.arrived as u64;
         self.by_pair[index / 2] += self.news.arrived as u64;
         self.bytes += self.news.bytes;
         (self.news.arrived, self.news.bytes) = (0, 0);
-        if self.news.refused.is_empty() && !self.devices[index].owes() {
+        if self.news.refused.is_empty() && !self.carrier.owes(index) {
             return Ok(());
         }
         let Flight { messages, next } = &mut self.flights[index];
@@ -493,13 +428,13 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
 
     /// Says what `index` owes, and what it may send if it is one that sends.
     fn send_more(&mut self, index: usize) -> Result<()> {
-        if self.devices[index].owes() && !self.sending[index] {
+        if self.carrier.owes(index) && !self.carrier.is_full(index) {
             self.send(index, 0)?;
         }
         if index % 2 == 1 && !self.shape.both_ways {
             return Ok(());
         }
-        while !self.sending[index] {
+        while !self.carrier.is_full(index) {
             let room = self.room(index);
             if room == 0 {
                 break;
@@ -510,13 +445,11 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
         Ok(())
     }
 
-    /// Seals so many messages and sends them with one system call.
+    /// Sends so many messages together.
     fn send(&mut self, index: usize, messages: usize) -> Result<()> {
-        let device = &mut self.devices[index];
         let flight = &mut self.flights[index];
         let numbers = flight.next..flight.next + messages as u64;
-        self.output.clear();
-        device.seal(&mut self.message, numbers.clone(), &mut self.output)?;
+        self.carrier.seal(index, &mut self.message, numbers.clone())?;
         flight.next = numbers.end;
         let now_ns = self.clock.now_ns();
         for number in numbers {
@@ -526,15 +459,6 @@ impl<'a, D: Speaker, B: Beside> Run<'a, D, B> {
             }
             flight.messages.push_back((number, due.unwrap_or(now_ns)));
         }
-        let sent = sockets::send(device.socket(), &self.output)?;
-        if sent == self.output.len() {
-            return Ok(());
-        }
-        // A later completion tells how much of the buffer was sent, and it should be all of it.
-        let rest = self.output.split_off(sent);
-        self.sending[index] = true;
-        let token = Token::new(SEND, 0, index as u32);
-        self.ring.send(device.socket(), token, rest, 0)?;
-        Ok(())
+        self.carrier.send(index, self.clock, &mut self.ring)
     }
 }

@@ -33,18 +33,8 @@ impl TlsConnector {
     ///
     /// Only the suite that the relay prefers is offered, so that all servers have the same work.
     pub(crate) fn new(address: SocketAddr, alpn: &[&[u8]]) -> Result<Self> {
-        let mut crypto = provider::default_provider();
-        crypto.cipher_suites.retain(|it| it.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
-        let crypto = Arc::new(crypto);
-        let verifier = Arc::new(AnyCertificate(Arc::clone(&crypto)));
-        let mut config = ClientConfig::builder_with_provider(crypto)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let mut config = client_config(alpn)?;
         config.enable_secret_extraction = true;
-        config.resumption = Resumption::disabled();
         Ok(Self { address, config: Arc::new(config) })
     }
 
@@ -163,6 +153,22 @@ impl Session {
             opening: Direction::new(secrets.rx)?,
         })
     }
+}
+
+/// A client that resumes nothing.
+pub(crate) fn client_config(alpn: &[&[u8]]) -> Result<ClientConfig> {
+    let mut crypto = provider::default_provider();
+    crypto.cipher_suites.retain(|it| it.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let crypto = Arc::new(crypto);
+    let verifier = Arc::new(AnyCertificate(Arc::clone(&crypto)));
+    let mut config = ClientConfig::builder_with_provider(crypto)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::arguments::{PlaceArgs, SliceArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::{QUEUE_MAX, SHARD_PAIRS_MAX};
-use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Timing};
+use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Sockets, Timing};
 use crate::relay_child::{Home, Setup, connections_of};
 use crate::report::name_of;
 use crate::server::Server;
@@ -197,7 +197,8 @@ impl Relay {
         let before = self.empty(interrupt)?;
         let mut devices = fleet.connect_as(order, &self.connector, interrupt.flag())?;
         let pid = self.server.pid();
-        let outcome = load::run(&mut devices, shape, Drive::Window, timing, pid, interrupt)?;
+        let outcome =
+            load::run(Sockets::new(&mut devices), shape, Drive::Window, timing, pid, interrupt)?;
         drop(devices);
         let after = self.empty(interrupt)?;
         let more = |name| Ok::<_, anyhow::Error>(after.of(name)? - before.of(name)?);

@@ -22,7 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::limits::{
     CHURN_MAX, CHURN_PAIRS_MIN, QUEUE_MAX, RATE_MAX, SAMPLES_MAX, SOAK_MINUTES_MAX, VISIT_MAX,
 };
-use crate::load::{Connector, Drive, Fleet, Outcome, Run, Shape};
+use crate::load::{CellDevice, Connector, Drive, Fleet, Outcome, Run, Shape, Sockets};
 use crate::progress::Progress;
 use crate::relay_child::Home;
 use crate::report::Directory;
@@ -201,13 +201,20 @@ fn measure(plan: Plan, relay_binary: Option<&Path>, interrupt: &Interrupt) -> Re
     let sampler = Sampler::new(&server, admin);
     let mut devices = residents.connect(plan.shape.devices(), &connector, interrupt.flag())?;
     let drive = Drive::Rate(plan.rate);
-    let run = Run::start(&mut devices, plan.shape, drive, server.pid(), &mut churn, interrupt)?;
+    let run = Run::start(
+        Sockets::new(&mut devices),
+        plan.shape,
+        drive,
+        server.pid(),
+        &mut churn,
+        interrupt,
+    )?;
     soak(plan, run, sampler, interrupt)
 }
 
 fn soak(
     plan: Plan,
-    mut run: Run<'_, crate::load::CellDevice, Churn<'_>>,
+    mut run: Run<'_, Sockets<'_, CellDevice>, Churn<'_>>,
     sampler: Sampler,
     interrupt: &Interrupt,
 ) -> Result<Soak> {
@@ -262,7 +269,7 @@ fn soak(
 
 /// Looks until the relay has closed what the last visitors left, or has had time enough to.
 fn settled(
-    run: &mut Run<'_, crate::load::CellDevice, Churn<'_>>,
+    run: &mut Run<'_, Sockets<'_, CellDevice>, Churn<'_>>,
     sampler: &Sampler,
     before: &Look,
 ) -> Result<Look> {

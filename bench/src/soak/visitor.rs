@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use hushwire_uring::sockets;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind};
-use hushwire_wire::control::{Control, disclose};
+use hushwire_wire::control::{Control, Transport, disclose};
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::{EXPORTER_LABEL, HELLO_CLASS_MAX};
 use rustix::io::Errno;
@@ -190,7 +190,7 @@ impl Visitor {
             (Stage::Arriving, Kind::Control) => {
                 let binding =
                     self.tls.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[]))?;
-                let hello = hello(identity, None, disclose(content)?, &binding)?;
+                let hello = hello(identity, None, disclose(content)?, Transport::Tls, &binding)?;
                 self.tls.writer().write_all(&hello)?;
                 self.stage = Stage::Greeting;
             }

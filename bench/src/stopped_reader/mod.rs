@@ -19,7 +19,9 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::QUEUE_MAX;
-use crate::load::{self, Connector, Device, Drive, Fleet, Identity, Outcome, Shape, Timing};
+use crate::load::{
+    self, Connector, Device, Drive, Fleet, Identity, Outcome, Shape, Sockets, Timing,
+};
 use crate::relay_child::Home;
 use crate::server::Server;
 
@@ -180,7 +182,14 @@ impl<'a> Bench<'a> {
         let flag = self.interrupt.flag();
         let mut devices = self.fleet.connect(shape.devices(), &self.connector, flag)?;
         let pid = self.server.pid();
-        let outcome = load::run(&mut devices, shape, Drive::Window, timing, pid, self.interrupt)?;
+        let outcome = load::run(
+            Sockets::new(&mut devices),
+            shape,
+            Drive::Window,
+            timing,
+            pid,
+            self.interrupt,
+        )?;
         let counts = self.senders.counts()?.since(before);
         let resident_bytes = self.server.resident()?.all_bytes;
         drop(devices);
