@@ -9,7 +9,7 @@ use clap::Args;
 use crate::baseline::Runtimes;
 use crate::contender::Lineup;
 use crate::limits::ROUNDS_MAX;
-use crate::load::Timing;
+use crate::load::{Timing, Transport};
 use crate::peers;
 
 #[derive(Debug, Args)]
@@ -68,6 +68,9 @@ impl SliceArgs {
 /// Whom the relay and the floor are held against.
 #[derive(Debug, Args)]
 pub(crate) struct OthersArgs {
+    /// With `quic` also the relay by QUIC, and the forwarder that one would write with quinn.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
     /// Also the floor's forwarder on other runtimes: `all`, or some of tokio, monoio and tokio-uring.
     #[arg(long, value_name = "RUNTIMES")]
     baselines: Option<Runtimes>,
@@ -86,6 +89,7 @@ impl OthersArgs {
         Lineup {
             cpu,
             with_relay,
+            with_quic: self.transport == Transport::Quic,
             baselines: self.baselines.clone().map(|chosen| chosen.0).unwrap_or_default(),
             peers: peers.map(|it| it.installed(self.peers_root.as_deref())).unwrap_or_default(),
         }

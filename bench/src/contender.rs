@@ -1,13 +1,14 @@
 //! The servers that are compared: what each is to the others, and how it is spoken with.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 
 use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
 use crate::load::dialect::Dialect;
-use crate::load::{self, Connector, Drive, Fleet, Outcome, Shape, Timing};
+use crate::load::{self, Access, Drive, Fleet, Outcome, Shape, Sockets, Timing, Transport};
 use crate::peers::{IrohRelay, Mqtt, Nats, Peer, Redis};
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -17,6 +18,10 @@ use crate::server::Server;
 pub(crate) enum Kind {
     Floor,
     Relay,
+    /// The same relay, reached by QUIC.
+    RelayQuic,
+    /// quinn's forwarder, which the relay by QUIC is held against.
+    Quinn,
     Baseline(Runtime),
     Peer(Peer),
 }
@@ -28,6 +33,8 @@ pub(crate) enum Group {
     Floor,
     /// What is measured.
     Relay,
+    /// What is measured by QUIC, and what that is held against.
+    Quic,
     /// The floor on another runtime: the best of them counts.
     Baseline,
     /// What people use today: the best of them counts.
@@ -39,6 +46,7 @@ impl Kind {
         match self {
             Self::Floor => Group::Floor,
             Self::Relay => Group::Relay,
+            Self::RelayQuic | Self::Quinn => Group::Quic,
             Self::Baseline(_) => Group::Baseline,
             Self::Peer(_) => Group::Peer,
         }
@@ -49,6 +57,8 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Relay => "relay",
+            Self::RelayQuic => "relay-quic",
+            Self::Quinn => "quinn",
             Self::Baseline(runtime) => runtime.name(),
             Self::Peer(peer) => peer.name(),
         }
@@ -66,6 +76,8 @@ pub(crate) struct Lineup {
     /// Processor of the servers. The generator has another.
     pub(crate) cpu: usize,
     pub(crate) with_relay: bool,
+    /// With the relay also by QUIC, and quinn's forwarder.
+    pub(crate) with_quic: bool,
     /// With the floor on these runtimes as well.
     pub(crate) baselines: Vec<Runtime>,
     /// With these as well, and their programs.
@@ -84,7 +96,12 @@ impl Lineup {
         let cpu = self.cpu;
         let mut contenders = vec![Contender::floor(cpu)?];
         if self.with_relay {
-            contenders.push(Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?);
+            let relay = Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?;
+            let by_quic = self.with_quic.then(|| relay.by_quic()).transpose()?;
+            contenders.extend([Some(relay), by_quic].into_iter().flatten());
+        }
+        if self.with_quic {
+            contenders.push(Contender::quinn(cpu)?);
         }
         for &runtime in &self.baselines {
             contenders.push(Contender::baseline(runtime, cpu)?);
@@ -100,14 +117,15 @@ impl Lineup {
 #[derive(Debug)]
 pub(crate) struct Contender {
     kind: Kind,
-    server: Server,
+    /// The relay is one for both of its transports.
+    server: Rc<Server>,
     language: Language,
 }
 
 /// What is spoken with it.
 #[derive(Debug)]
 enum Language {
-    Cells(Connector),
+    Cells(Access),
     Nats(Nats),
     Mqtt(Mqtt),
     Redis(Redis),
@@ -131,7 +149,7 @@ impl Contender {
         let server = Server::relay(&[cpu], binary, Home::new(devices)?, interrupt)?;
         let admin = server.admin_socket().context("a relay without an admin socket")?;
         eprintln!("enrolling {devices} devices");
-        fleet.enrol(&Connector::new(server.address())?, &admin, interrupt.flag())?;
+        fleet.enrol(&Access::new(Transport::Tls, server.address())?, &admin, interrupt.flag())?;
         Self::of_cells(Kind::Relay, server)
     }
 
@@ -140,10 +158,23 @@ impl Contender {
         Self::of_cells(Kind::Baseline(runtime), Server::baseline(runtime, cpu)?)
     }
 
-    /// A server that speaks cells.
+    /// The same relay, by QUIC.
+    fn by_quic(&self) -> Result<Self> {
+        let language = Language::Cells(Access::new(Transport::Quic, self.server.address())?);
+        Ok(Self { kind: Kind::RelayQuic, server: Rc::clone(&self.server), language })
+    }
+
+    /// Starts quinn's forwarder on processor `cpu`.
+    fn quinn(cpu: usize) -> Result<Self> {
+        let server = Rc::new(Server::baseline(Runtime::Quinn, cpu)?);
+        let language = Language::Cells(Access::new(Transport::Quic, server.address())?);
+        Ok(Self { kind: Kind::Quinn, server, language })
+    }
+
+    /// A server that speaks cells over TLS.
     fn of_cells(kind: Kind, server: Server) -> Result<Self> {
-        let language = Language::Cells(Connector::new(server.address())?);
-        Ok(Self { kind, server, language })
+        let language = Language::Cells(Access::new(Transport::Tls, server.address())?);
+        Ok(Self { kind, server: Rc::new(server), language })
     }
 
     /// Starts a peer on processor `cpu`.
@@ -156,7 +187,7 @@ impl Contender {
             Peer::Redis => Language::Redis(Redis::new(address)?),
             Peer::IrohRelay => Language::IrohRelay(IrohRelay::new(address)?),
         };
-        Ok(Self { kind: Kind::Peer(peer), server, language })
+        Ok(Self { kind: Kind::Peer(peer), server: Rc::new(server), language })
     }
 
     pub(crate) const fn kind(&self) -> Kind {
@@ -178,7 +209,10 @@ impl Contender {
         interrupt: &Interrupt,
     ) -> Result<Outcome> {
         match &self.language {
-            Language::Cells(it) => self.run(it, fleet, shape, drive, timing, interrupt),
+            Language::Cells(it) => {
+                let mut crew = it.crew(fleet, shape.devices(), interrupt.flag())?;
+                crew.run(shape, drive, timing, self.server.pid(), interrupt)
+            }
             Language::Nats(it) => self.run(it, fleet, shape, drive, timing, interrupt),
             Language::Mqtt(it) => self.run(it, fleet, shape, drive, timing, interrupt),
             Language::Redis(it) => self.run(it, fleet, shape, drive, timing, interrupt),
@@ -197,6 +231,6 @@ impl Contender {
         interrupt: &Interrupt,
     ) -> Result<Outcome> {
         let mut devices = fleet.connect(shape.devices(), dialect, interrupt.flag())?;
-        load::run(&mut devices, shape, drive, timing, self.server.pid(), interrupt)
+        load::run(Sockets::new(&mut devices), shape, drive, timing, self.server.pid(), interrupt)
     }
 }

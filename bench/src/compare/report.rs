@@ -17,6 +17,8 @@ const PEER_BAR_AT_WINDOW_1: f64 = 0.6;
 
 /// The bar: what the floor may cost, in the best baseline.
 const BASELINE_BAR: f64 = 1.0;
+/// The bar: what the relay by QUIC may cost, in quinn's forwarder.
+const QUINN_BAR: f64 = 0.8;
 /// Differences below this share are noise.
 const NOISE: f64 = 0.1;
 
@@ -58,6 +60,7 @@ pub(super) fn print_table(table: &[Series], shapes: &[Shape]) {
         }
     }
     print_baselines(table, shapes);
+    print_quic(table, shapes);
     let refused: u64 =
         table.iter().flat_map(|series| &series.outcomes).map(|outcome| outcome.refused).sum();
     if refused > 0 {
@@ -77,6 +80,21 @@ fn print_baselines(table: &[Series], shapes: &[Shape]) {
         }
         let verdict = judged(ratio, BASELINE_BAR + NOISE);
         println!("{:<24} {:<11} {verdict}", name_of(shape), best.kind.name());
+    }
+}
+
+/// What QUIC costs, and whether the relay's own loop around quinn-proto is worth having.
+fn print_quic(table: &[Series], shapes: &[Shape]) {
+    let mut heading = Some(("relay-quic / relay", "relay-quic / quinn"));
+    for &shape in shapes {
+        let Some(quic) = find(table, Kind::RelayQuic, shape) else { continue };
+        let against = |kind| find(table, kind, shape).and_then(|other| ratio(quic, other));
+        if let Some((relay, quinn)) = heading.take() {
+            println!("\n{:<24} {relay:<26}  {quinn}", "pairs x bytes x window");
+        }
+        let to_relay = against(Kind::Relay).map(|ratio| ratio.to_string()).unwrap_or_default();
+        let to_quinn = against(Kind::Quinn).map(|ratio| judged(ratio, QUINN_BAR));
+        println!("{:<24} {to_relay:<26}  {}", name_of(shape), to_quinn.unwrap_or_default());
     }
 }
 
@@ -135,6 +153,8 @@ fn point(table: &[Series], shape: Shape) -> Value {
         let ratio = one.zip(other).and_then(|(one, other)| ratio(one, other));
         ratio.map_or(Value::Null, |ratio| with_bar(ratio, bar))
     };
+    let (quic, quinn) = (find(table, Kind::RelayQuic, shape), find(table, Kind::Quinn, shape));
+    let quic_to_relay = quic.zip(relay).and_then(|(quic, relay)| ratio(quic, relay));
     let peer = best(table, Group::Peer, shape);
     let baseline = best(table, Group::Baseline, shape);
     json!({
@@ -156,6 +176,8 @@ fn point(table: &[Series], shape: Shape) -> Value {
         "floor_to_best_baseline": against(floor, baseline, BASELINE_BAR),
         "best_peer": peer.map(|best| best.kind.key()),
         "relay_to_best_peer": against(relay, peer, peer_bar(shape)),
+        "relay_quic_to_relay": quic_to_relay,
+        "relay_quic_to_quinn": against(quic, quinn, QUINN_BAR),
         "failed": failed,
         "rounds": of_all(&|it| {
             it.outcomes.iter().map(|outcome| outcome_json(shape, outcome)).collect()

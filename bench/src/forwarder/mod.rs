@@ -5,7 +5,7 @@
 //! when bytes come and go, belong to a [`Driver`].
 
 pub(crate) mod connection;
-mod identity;
+pub(crate) mod identity;
 pub(crate) mod opening;
 pub(crate) mod output;
 mod path;
