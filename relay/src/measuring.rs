@@ -8,12 +8,13 @@ use hushwire_engine::Envelope;
 use hushwire_uring::Wake;
 use hushwire_wire::control::{Hello, Transport};
 use hushwire_wire::id::RelayId;
+use quinn_proto::TransportConfig;
 use rustls::server::ServerConfig;
 
 use crate::mesh::Mesh;
 use crate::mesh::doorbell::Doorbell;
 use crate::shard::greeting;
-use crate::transport::{Fault, Opener, Sealer, ServerTls, Suite, direction};
+use crate::transport::{Fault, Opener, Sealer, ServerTls, Suite, direction, quic};
 
 /// Both ends of one direction under a secret that everybody may know.
 ///
@@ -27,6 +28,12 @@ pub fn records(suite: Suite, secret: &[u8; 32]) -> Result<(Sealer, Opener), Faul
 #[must_use]
 pub fn rustls_alone(tls: &ServerTls) -> ServerConfig {
     tls.rustls_alone()
+}
+
+/// What a connection of QUIC is configured to, before its device is welcome.
+#[must_use]
+pub fn quic_transport(idle_ms: u64) -> TransportConfig {
+    quic::transport(idle_ms)
 }
 
 /// One of two shards, as the other one sees it.

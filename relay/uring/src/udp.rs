@@ -87,6 +87,17 @@ pub fn bind_shared(
         .map_err(|errno| ListenError::new(Transport::Udp, address, errno))
 }
 
+/// Binds a socket of its own to `address`, whose port nobody else may have. There is no filter: it receives all.
+///
+/// # Errors
+///
+/// [`ListenError`]; nothing is bound then.
+pub fn bind(address: SocketAddr, options: &UdpOptions) -> Result<BoundUdp, ListenError> {
+    open(address, options)
+        .and_then(|socket| bind_socket(socket, address))
+        .map_err(|errno| ListenError::new(Transport::Udp, address, errno))
+}
+
 fn bind_group(
     address: SocketAddr,
     steering: &Steering,
@@ -101,10 +112,10 @@ fn bind_group(
     // takes a socket that has one for the first of its group and lets it join no other, which
     // with port 0 it would.
     let steered = filter::steer(first.as_fd(), &steering.program()).is_ok();
-    let mut group = vec![bind(first, address)?];
+    let mut group = vec![bind_socket(first, address)?];
     for _ in 1..steering.shards() {
         let address = group[0].address;
-        group.push(bind(open_shared(address, options)?, address)?);
+        group.push(bind_socket(open_shared(address, options)?, address)?);
     }
     for bound in &group {
         filter::admit(bound.socket.as_fd())?;
@@ -138,7 +149,7 @@ fn open(address: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn bind(socket: OwnedFd, address: SocketAddr) -> Result<BoundUdp, Errno> {
+fn bind_socket(socket: OwnedFd, address: SocketAddr) -> Result<BoundUdp, Errno> {
     // Its options come first: a datagram without its marks and addresses is not to be had.
     let state = UdpSocketState::new((&socket).into())
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;

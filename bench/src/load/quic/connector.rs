@@ -51,7 +51,6 @@ fn transport() -> TransportConfig {
         .send_window(QUIC_SEND_BYTES)
         .max_idle_timeout(None)
         .datagram_receive_buffer_size(None)
-        .allow_spin(false)
-        .pad_to_mtu(true);
+        .allow_spin(false);
     transport
 }

@@ -19,4 +19,4 @@ mod tests;
 pub(crate) use ids::ShardIds;
 pub(crate) use incoming_lanes::{CarriedLanes, LaneFault, LaneRead, LanesIn, whole_cell};
 pub(crate) use outgoing_lanes::LanesOut;
-pub(crate) use server::{QuicOptions, QuicServer};
+pub(crate) use server::{QuicOptions, QuicServer, transport};

@@ -125,7 +125,8 @@ impl QuicServer {
     }
 }
 
-fn transport(idle_ms: u64) -> TransportConfig {
+/// The settings of a connection that is not welcome yet.
+pub(crate) fn transport(idle_ms: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(limits::ACKNOWLEDGED_AFTER));
