@@ -60,7 +60,7 @@ pub(crate) const CONNECT_THREADS: usize = 8;
 /// How long one step of a connect may take.
 pub(crate) const CONNECT_STEP_MAX: Duration = Duration::from_secs(20);
 /// How long connections of QUIC that are to be closed may have something on its way.
-pub(crate) const SETTLING_MAX: Duration = Duration::from_secs(2);
+pub(crate) const SETTLING_MAX: Duration = Duration::from_secs(10);
 /// How long nothing comes where nothing is on its way.
 pub(crate) const SETTLED: Duration = Duration::from_millis(100);
 /// Tickets that one connector remembers.

@@ -1,7 +1,6 @@
 //! Devices that are connected, by either transport.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -23,16 +22,6 @@ pub(crate) enum Transport {
     Tls,
     /// QUIC: a few UDP sockets for all devices.
     Quic,
-}
-
-impl Transport {
-    /// As a program reads it.
-    pub(crate) const fn key(self) -> &'static str {
-        match self {
-            Self::Tls => "tls",
-            Self::Quic => "quic",
-        }
-    }
 }
 
 /// A way to a server.
@@ -134,37 +123,6 @@ impl Crew {
             Self::Quic(hubs) => {
                 let lanes = Lanes::new(hubs, shape.one_write_per_cell);
                 run(lanes, shape, drive, timing, server, interrupt)
-            }
-        }
-    }
-
-    /// Lets time pass, in which devices answer what has to be answered.
-    pub(crate) fn pass(&mut self, time: Duration, interrupt: &Interrupt) -> Result<()> {
-        let Self::Quic(hubs) = self else { return interrupt.pass(time) };
-        let clock = crate::clock::Clock::start();
-        while clock.now_ns() < time.as_nanos() as u64 {
-            interrupt.check()?;
-            hubs.iter_mut().try_for_each(|hub| hub.turn(Duration::ZERO))?;
-            interrupt.pass(Duration::from_millis(1))?;
-        }
-        Ok(())
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Tls(devices) => devices.len(),
-            Self::Quic(hubs) => hubs.iter().map(Devices::len).sum(),
-        }
-    }
-
-    /// How many of them the server has neither closed nor said something to.
-    pub(crate) fn connected(&mut self) -> Result<usize> {
-        match self {
-            Self::Tls(devices) => Ok(devices.iter().filter(|it| it.device.is_connected()).count()),
-            Self::Quic(hubs) => {
-                hubs.iter_mut().try_for_each(|hub| hub.turn(Duration::ZERO))?;
-                Ok(hubs.iter().map(Devices::connected).sum())
             }
         }
     }

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use hushwire_uring::udp::{self, Datagram, Inbox, Outgoing, UdpOptions, UdpSocket};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    EndpointConfig, EndpointEvent, Incoming, ServerConfig, Transmit, VarInt,
+    EndpointConfig, EndpointEvent, Incoming, Transmit, VarInt,
 };
 
 use crate::clock::Clock;
@@ -41,7 +41,6 @@ pub(crate) struct Wire<P> {
 pub(crate) struct Hub<P: Port> {
     pub(crate) clock: Clock,
     socket: UdpSocket,
-    address: SocketAddr,
     /// `None` while its datagrams are worked through.
     inbox: Option<Inbox>,
     endpoint: Endpoint,
@@ -69,25 +68,16 @@ impl<P: Port> fmt::Debug for Hub<P> {
 impl<P: Port> Hub<P> {
     /// One that begins connections, on loopback.
     pub(crate) fn client() -> Result<Self> {
-        Self::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), None)
-    }
-
-    /// One that accepts connections at `address`.
-    pub(crate) fn server(address: SocketAddr, config: ServerConfig) -> Result<Self> {
-        Self::new(address, Some(Arc::new(config)))
-    }
-
-    fn new(address: SocketAddr, server: Option<Arc<ServerConfig>>) -> Result<Self> {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let buffer = Some(UDP_BUFFER_BYTES);
         let options =
             UdpOptions { receive_buffer: buffer, send_buffer: buffer, ..UdpOptions::default() };
         let bound = udp::bind(address, &options).context("there is no UDP socket")?;
         let config = Arc::new(EndpointConfig::default());
-        let endpoint = Endpoint::new(config, server, !bound.socket.may_fragment(), None);
+        let endpoint = Endpoint::new(config, None, !bound.socket.may_fragment(), None);
         Ok(Self {
             clock: Clock::start(),
             socket: bound.socket,
-            address: bound.address,
             inbox: Some(Inbox::new()),
             endpoint,
             wires: Vec::new(),
@@ -98,11 +88,6 @@ impl<P: Port> Hub<P> {
             timers: BinaryHeap::new(),
             out: Vec::new(),
         })
-    }
-
-    /// Where it receives.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -148,11 +133,6 @@ impl<P: Port> Hub<P> {
     #[inline]
     pub(crate) fn wire_mut(&mut self, place: usize) -> Option<&mut Wire<P>> {
         self.wires.get_mut(place)?.as_deref_mut()
-    }
-
-    /// All connections that are there.
-    pub(crate) fn wires(&self) -> impl Iterator<Item = &Wire<P>> {
-        self.wires.iter().flatten().map(Box::as_ref)
     }
 
     /// Closes a connection, and says so.

@@ -138,7 +138,7 @@ impl LaneReader {
 
 #[cfg(test)]
 mod tests {
-    use hushwire_wire::control::{Control, enclose};
+    use hushwire_wire::control::{Control, RequestId, enclose};
 
     use super::*;
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_control_cell_is_handed_on_and_a_broken_one_refused() {
-        let pong = enclose(&Control::Pong { id: 1, unix_ms: 2 }.encode()).unwrap();
+        let pong = enclose(&Control::Pong { id: RequestId(1), unix_ms: 2 }.encode()).unwrap();
         let (news, control) = read(0, &pong, 100).unwrap();
         assert_eq!((news.arrived, control.len()), (0, 1));
         assert_eq!(control[0], pong[HEADER_LEN..]);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use hushwire_wire::cell::{Class, HEADER_LEN, Header};
+use hushwire_wire::cell::{HEADER_LEN, Header};
 use hushwire_wire::control::{Control, disclose};
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
@@ -45,8 +45,6 @@ pub(crate) struct Device {
     pub(super) lost: Option<ConnectionError>,
     /// It was full, and nobody knows yet that it is not any more.
     has_room: bool,
-    /// Cover cells that it has sent.
-    covers: u64,
 }
 
 impl Port for Device {
@@ -80,7 +78,6 @@ impl Device {
             connected: false,
             lost: None,
             has_room: false,
-            covers: 0,
         }
     }
 
@@ -171,6 +168,21 @@ impl Line {
         Ok(())
     }
 
+    /// Reads all lanes, and looks at nothing.
+    pub(super) fn discard(&mut self) -> Result<()> {
+        self.listen()?;
+        while self.port.readable != 0 {
+            let lane = self.port.readable.trailing_zeros();
+            self.port.readable &= self.port.readable - 1;
+            let stream = StreamId::new(Side::Server, Dir::Uni, u64::from(lane));
+            let mut stream = self.connection.recv_stream(stream);
+            let Ok(mut chunks) = stream.read(false) else { continue };
+            while let Ok(Some(_)) = chunks.next(usize::MAX) {}
+            let _credit = chunks.finalize();
+        }
+        Ok(())
+    }
+
     /// Cells of these numbers, for the lane of the device.
     pub(super) fn write(&mut self, message: &mut Message, numbers: Range<u64>) -> Result<()> {
         let mut cells =
@@ -193,15 +205,6 @@ impl Line {
         self.hand_over()?;
         self.port.has_room = false;
         Ok(())
-    }
-
-    /// Says something of no meaning, as devices do that are silent otherwise. On lane 0, so not in a run.
-    pub(super) fn write_cover(&mut self) -> Result<()> {
-        self.port.covers += 1;
-        let mut cell = vec![0; Class::C0.cell_len()];
-        let header = Header::cover(Class::C0, 0, self.port.covers).encode();
-        cell[..HEADER_LEN].copy_from_slice(&header);
-        self.write_on(0, cell)
     }
 
     /// Gives the stream what waits, as far as there is credit.

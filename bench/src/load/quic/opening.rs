@@ -152,7 +152,7 @@ impl Devices {
         Self::settle(all)
     }
 
-    /// Lets packets come and go, and reads nothing, until none have come for a while.
+    /// Lets everything arrive that is on its way, whatever it is, until nothing has come for a while.
     fn settle(all: &mut [Self]) -> Result<()> {
         let clock = Clock::start();
         let mut quiet_since_ns = 0;
@@ -161,7 +161,11 @@ impl Devices {
         {
             for Self { hub } in &mut *all {
                 hub.receive(hub.clock, |_| quiet_since_ns = clock.now_ns())?;
-                while hub.next_heard().is_some() {}
+                while let Some(place) = hub.next_heard() {
+                    if let Some(line) = hub.wire_mut(place) {
+                        line.discard()?;
+                    }
+                }
                 hub.leave(hub.clock)?;
             }
         }
@@ -171,19 +175,5 @@ impl Devices {
     /// How many were introduced.
     pub(crate) fn len(&self) -> usize {
         self.hub.places()
-    }
-
-    /// How many of them have a connection that has not ended.
-    pub(crate) fn connected(&self) -> usize {
-        self.hub.wires().filter(|line| line.port.lost.is_none()).count()
-    }
-
-    /// Has all of them say something of no meaning.
-    pub(crate) fn keep_alive(&mut self) -> Result<()> {
-        for place in 0..self.hub.places() {
-            self.line(place)?.write_cover()?;
-            self.hub.stir(place);
-        }
-        self.turn(Duration::ZERO)
     }
 }
