@@ -1,6 +1,7 @@
 //! QUIC against real servers of another make, and which transport wins where there are two.
 
 mod connection;
+mod network;
 mod quic;
 mod race;
 #[path = "../link_support/server.rs"]

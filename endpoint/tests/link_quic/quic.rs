@@ -2,12 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hushwire::identity;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, set_counter};
 use hushwire_wire::control::{self, Control, Transport};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream};
+use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig};
 use sha2::{Digest, Sha256};
 
 use crate::server;
@@ -17,6 +18,7 @@ pub(super) struct QuicServer {
     pub(super) endpoint: Endpoint,
     pub(super) address: SocketAddr,
     pub(super) pin: [u8; 32],
+    config: quinn::ServerConfig,
 }
 
 impl QuicServer {
@@ -34,9 +36,18 @@ impl QuicServer {
         let address = socket.local_addr().expect("an address");
         let crypto = QuicServerConfig::try_from(config).expect("TLS 1.3");
         let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime);
-        Self { endpoint: endpoint.expect("an endpoint"), address, pin }
+        let (runtime, ours) = (Arc::new(quinn::TokioRuntime), Some(config.clone()));
+        let endpoint = Endpoint::new(EndpointConfig::default(), ours, socket, runtime);
+        Self { endpoint: endpoint.expect("an endpoint"), address, pin, config }
+    }
+
+    /// Connections made from now on end after so much silence.
+    pub(super) fn give_up_after(&self, time: Duration) {
+        let mut transport = TransportConfig::default();
+        transport.max_idle_timeout(Some(time.try_into().expect("short")));
+        let mut config = self.config.clone();
+        config.transport_config(Arc::new(transport));
+        self.endpoint.set_server_config(Some(config));
     }
 
     /// The next connection, and the ID by which its first packet was sent.
