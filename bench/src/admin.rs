@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::limits::{ADMIN_LINE_BYTES_MAX, CONNECT_STEP_MAX};
+use crate::limits::{ADMIN_LINE_BYTES_MAX, ADMIN_TRIES_MAX, ADMIN_TRY_AGAIN, CONNECT_STEP_MAX};
 
 /// Life of an invite, which is used at once.
 const INVITE_TTL_S: u32 = 60;
@@ -16,15 +16,13 @@ const INVITE_TTL_S: u32 = 60;
 /// An open admin socket.
 #[derive(Debug)]
 pub(crate) struct Admin {
+    path: PathBuf,
     stream: BufReader<UnixStream>,
 }
 
 impl Admin {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path)
-            .with_context(|| format!("opening the admin socket {} failed", path.display()))?;
-        stream.set_read_timeout(Some(CONNECT_STEP_MAX))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { path: path.to_owned(), stream: connect(path)? })
     }
 
     /// Makes an invite for one device of `account`, or of a new one.
@@ -65,7 +63,25 @@ impl Admin {
         Ok(Totals(totals.iter().filter_map(number).collect()))
     }
 
+    /// Asks. Where the relay has as many clients as it takes, some of them may have gone without its having noticed: then
+    /// again.
     fn ask(&mut self, question: &Value) -> Result<Value> {
+        for _ in 0..ADMIN_TRIES_MAX {
+            match self.ask_once(question) {
+                Ok(answer) if answer["sentence"].as_str().is_some_and(is_crowded) => {
+                    pause();
+                    self.stream = connect(&self.path)?;
+                }
+                Ok(answer) if answer["answer"] == json!("failed") => {
+                    bail!("the relay refused {question}: {}", answer["sentence"]);
+                }
+                answered => return answered,
+            }
+        }
+        bail!("the relay has too many clients on its admin socket")
+    }
+
+    fn ask_once(&mut self, question: &Value) -> Result<Value> {
         let mut line = question.to_string();
         line.push('\n');
         self.stream.get_mut().write_all(line.as_bytes())?;
@@ -75,12 +91,24 @@ impl Admin {
         if !answer.ends_with('\n') {
             bail!("the relay closed its admin socket in the middle of an answer");
         }
-        let answer: Value = serde_json::from_str(&answer)?;
-        if answer["answer"] == json!("failed") {
-            bail!("the relay refused {question}: {}", answer["sentence"]);
-        }
-        Ok(answer)
+        Ok(serde_json::from_str(&answer)?)
     }
+}
+
+fn connect(path: &Path) -> Result<BufReader<UnixStream>> {
+    let stream = UnixStream::connect(path)
+        .with_context(|| format!("opening the admin socket {} failed", path.display()))?;
+    stream.set_read_timeout(Some(CONNECT_STEP_MAX))?;
+    Ok(BufReader::new(stream))
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when the relay has noticed")]
+fn pause() {
+    std::thread::sleep(ADMIN_TRY_AGAIN);
+}
+
+fn is_crowded(sentence: &str) -> bool {
+    sentence.starts_with("too many clients")
 }
 
 /// The relay's numbers, by name.

@@ -138,6 +138,10 @@ pub(crate) const DEVICES_PER_ACCOUNT_MAX: usize = 1_024;
 pub(crate) const SHARD_PAIRS_MAX: usize = 320;
 /// Longest line on the admin socket, bytes.
 pub(crate) const ADMIN_LINE_BYTES_MAX: usize = 256 * 1024;
+/// How often a relay is asked that has too many clients on its admin socket, and the time between.
+pub(crate) const ADMIN_TRIES_MAX: usize = 100;
+/// See above.
+pub(crate) const ADMIN_TRY_AGAIN: Duration = Duration::from_millis(20);
 
 const _: () = assert!(2 * PAIRS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(CROWD_SLAB_DEVICES.is_multiple_of(2), "pairs are not torn apart");
