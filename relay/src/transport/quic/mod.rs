@@ -1,9 +1,9 @@
 //! QUIC without sockets: quinn-proto with this relay's settings, connection IDs that name a shard, and cells on lanes
 //! (`PROTOCOL.md` §2.3).
 //!
-//! [`QuicServer`] is what all shards share, so that a packet means the same to each: the TLS of the relay, the keys of
-//! stateless resets and address tokens, and the [`Steering`]. [`ShardIds`] draws the IDs of one shard. [`LanesIn`] cuts
-//! cells from what a device sends, [`LanesOut`] holds what is on its way to one.
+//! `QuicServer` is what all shards share, so that a packet means the same to each: the TLS of the relay, the keys of
+//! stateless resets and address tokens, and the [`Steering`]. `ShardIds` draws the IDs of one shard. `LanesIn` cuts
+//! cells from what a device sends, `LanesOut` holds what is on its way to one.
 //!
 //! [`Steering`]: hushwire_uring::udp::Steering
 
