@@ -1,13 +1,14 @@
 //! Kills a relay and those who use it at random moments and looks whether anything is lost:
 //! `cargo build --release -p hushwire-tools && cargo run --release -p hushwire-tools --example kill -- --kills 200`.
 
+mod support;
 #[path = "../tests/kill/torture/mod.rs"]
 mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::Parser;
 
 use torture::{Plan, play};
@@ -35,7 +36,7 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let hush = arguments.hush.map_or_else(beside, Ok)?;
+    let hush = arguments.hush.map_or_else(support::hush_beside, Ok)?;
     let mut failed = 0;
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
         let plan = Plan { hush: hush.clone(), seed, kills: arguments.kills, keep: arguments.keep };
@@ -48,17 +49,4 @@ fn main() -> Result<ExitCode> {
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// An example lies one directory below the programs.
-fn beside() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let hush = own.parent().and_then(|examples| examples.parent()).context("a place")?.join("hush");
-    if !hush.is_file() {
-        bail!(
-            "{} is not built yet: cargo build -p hushwire-tools with the same profile",
-            hush.display()
-        );
-    }
-    Ok(hush)
 }

@@ -136,20 +136,26 @@ fn opened_cell(
             Ok(None)
         }
         Kind::Broadcast => bail!("a broadcast arrived that nobody sent"),
-        Kind::Control => match Control::decode(disclose(&cell[HEADER_LEN..])?)? {
-            Control::Undeliverable { counter, .. } => {
-                news.refused.push(counter);
-                Ok(None)
-            }
-            other @ (Control::Challenge { .. }
-            | Control::Hello(_)
-            | Control::Welcome(_)
-            | Control::Error { .. }
-            | Control::Request { .. }
-            | Control::Done { .. }
-            | Control::Paired { .. }
-            | Control::Pong { .. }
-            | Control::Goaway { .. }) => bail!("the server said {other:?}"),
-        },
+        Kind::Control => {
+            news.refused.push(undelivered(&cell[HEADER_LEN..])?);
+            Ok(None)
+        }
+    }
+}
+
+/// The counter of the cell of which this body of a control cell says that it was not delivered. Nothing else may come in a
+/// run.
+pub(crate) fn undelivered(body: &[u8]) -> Result<u64> {
+    match Control::decode(disclose(body)?)? {
+        Control::Undeliverable { counter, .. } => Ok(counter),
+        other @ (Control::Challenge { .. }
+        | Control::Hello(_)
+        | Control::Welcome(_)
+        | Control::Error { .. }
+        | Control::Request { .. }
+        | Control::Done { .. }
+        | Control::Paired { .. }
+        | Control::Pong { .. }
+        | Control::Goaway { .. }) => bail!("the server said {other:?}"),
     }
 }

@@ -20,7 +20,6 @@ mod cells;
 mod faults;
 mod floods;
 mod ids;
-mod interop;
 mod lanes;
 mod migration;
 mod network;

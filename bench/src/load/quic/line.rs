@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use hushwire_wire::cell::{HEADER_LEN, Header};
-use hushwire_wire::control::{Control, disclose};
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{
@@ -12,6 +11,7 @@ use quinn_proto::{
 use std::ops::Range;
 
 use super::cells::{LaneReader, Sent};
+use crate::load::cells::undelivered;
 use crate::load::dialect::{Message, News};
 use crate::quic::{Port, Wire};
 
@@ -90,18 +90,7 @@ impl Device {
     /// Understands control cells as a run does: only what became of messages may come.
     pub(super) fn undelivered(&mut self, news: &mut News) -> Result<()> {
         for body in self.control.drain(..) {
-            match Control::decode(disclose(&body)?)? {
-                Control::Undeliverable { counter, .. } => news.refused.push(counter + self.ahead),
-                other @ (Control::Challenge { .. }
-                | Control::Hello(_)
-                | Control::Welcome(_)
-                | Control::Error { .. }
-                | Control::Request { .. }
-                | Control::Done { .. }
-                | Control::Paired { .. }
-                | Control::Pong { .. }
-                | Control::Goaway { .. }) => bail!("the server said {other:?}"),
-            }
+            news.refused.push(undelivered(&body)? + self.ahead);
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub(crate) struct LanesOut {
     /// A bit for each lane that has no credit while others have.
     stuck: u8,
     piece_bytes: u32,
+    /// Bytes gathered since the last flush.
+    gathered: usize,
 }
 
 /// What a flush came to.
@@ -66,6 +68,7 @@ impl Default for LanesOut {
             full: 0,
             stuck: 0,
             piece_bytes: PIECE_BYTES_MIN,
+            gathered: 0,
         }
     }
 }
@@ -74,6 +77,7 @@ impl LanesOut {
     /// Gathers a whole cell.
     #[inline]
     pub(crate) fn push(&mut self, lane: usize, cell: &[u8], charge: usize) {
+        self.gathered += cell.len();
         let lane = &mut self.lanes[lane];
         if lane.gathered.is_empty() {
             lane.gathered.reserve_exact(cell.len().max(self.piece_bytes as usize));
@@ -83,8 +87,8 @@ impl LanesOut {
     }
 
     /// Bytes gathered since the last flush.
-    pub(crate) fn gathered(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.gathered.len()).sum()
+    pub(crate) const fn gathered(&self) -> usize {
+        self.gathered
     }
 
     /// Bytes that wait on lanes that are stuck.
@@ -119,6 +123,7 @@ impl LanesOut {
         now: Time,
     ) -> Result<Handed, LaneFault> {
         let mut handed = Handed::default();
+        self.gathered = 0;
         for at in 0..LANE_COUNT {
             let bit = 1 << at;
             if self.lanes[at].len() == 0 || self.full & bit != 0 {
