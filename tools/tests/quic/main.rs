@@ -6,10 +6,10 @@
 //! | `faults` | rules of lanes broken, and what is no QUIC |
 //! | `floods` | addresses that are not proved, and too many of them |
 //! | `ids` | the connection IDs of WELCOME |
-//! | `interop` | a client of other people |
 //! | `lanes` | devices that do not read, or not everything |
 //! | `migration` | devices that go on from another address, and the shards that serve them |
 //! | `network` | loss, reordering, duplicates and narrow paths |
+//! | `qlog` | what connections write of themselves |
 //! | `openings` | rules of the opening broken, and farewells, by either transport |
 //! | `restart` | a relay that was killed |
 
@@ -24,6 +24,7 @@ mod lanes;
 mod migration;
 mod network;
 mod openings;
+mod qlog;
 mod restart;
 
 use std::time::Duration;
