@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
-use hushwire::client::{Client, FileOptions, Options, PairingOptions};
+use hushwire::client::{Client, FileOptions, Options, PairingOptions, Transports};
 use hushwire::identity::Identity;
 use hushwire::journal::Durability;
 use hushwire::keystore::Keystore;
@@ -43,7 +43,12 @@ pub(crate) fn serve() -> Result<()> {
             "process" => Durability::Process,
             other => bail!("a durability of {other:?}"),
         };
-        let options = Options { durability, ..Options::default() };
+        let transports = match text(&question, "transport")? {
+            "tls" => Transports::OnlyTls,
+            "quic" => Transports::OnlyQuic,
+            other => bail!("a transport of {other:?}"),
+        };
+        let options = Options { durability, transports, ..Options::default() };
         let client = Client::enroll(keystore, &invite, options).await?;
         println!("{}", json!({ "device": client.device().to_text() }));
         let mut device =

@@ -14,6 +14,7 @@ use super::Durability;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::limits::{END_ANSWER_MAX, END_LINE_BYTES_MAX};
+use crate::load::Transport;
 use crate::server::{Pipes, spawn};
 
 /// How often a wait looks whether somebody wants it to end.
@@ -30,12 +31,13 @@ pub(crate) struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    /// Starts it on processors `cpus`; it enrols with `invite` and keeps messages as `durability` says.
+    /// Starts it on processors `cpus`; it enrols with `invite`, keeps messages as the durability says and goes
+    /// by the transport.
     pub(super) fn start(
         name: &'static str,
         cpus: &[usize],
         invite: &str,
-        durability: Durability,
+        (durability, transport): (Durability, Transport),
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
         let this = std::env::current_exe().context("this program cannot find itself")?;
@@ -56,7 +58,7 @@ impl<'a> End<'a> {
             }
         })?;
         let mut end = Self { name, child, questions, answers, interrupt };
-        end.ask(&json!({ "invite": invite, "durability": durability.name() }))?;
+        end.ask(&json!({ "invite": invite, "durability": durability.name(), "transport": transport.to_string() }))?;
         Ok(end)
     }
 

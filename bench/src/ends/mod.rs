@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::admin::Admin;
 use crate::interrupt::Interrupt;
+use crate::load::Transport;
 use crate::procfs;
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -76,17 +77,18 @@ impl<T> Each<T> {
 }
 
 impl<'a> Ends<'a> {
-    /// Starts the three on processors `cpus` and pairs the devices.
+    /// Starts the three on processors `cpus` and pairs the devices; `how` says what their messages survive and how they reach
+    /// the relay.
     pub(crate) fn start(
         cpus: &[usize],
-        durability: Durability,
+        how: (Durability, Transport),
         relay_binary: Option<&Path>,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
         let relay = Server::relay(cpus, relay_binary, Home::new(2)?, interrupt)?;
         let socket = relay.admin_socket().context("a relay without an admin socket")?;
         let mut admin = Admin::open(&socket)?;
-        let mut start = |name| End::start(name, cpus, &admin.invite(None)?, durability, interrupt);
+        let mut start = |name| End::start(name, cpus, &admin.invite(None)?, how, interrupt);
         let (mut sender, mut receiver) = (start("the sender")?, start("the receiver")?);
         let offer = receiver.ask(&json!({ "ask": "offer" }))?;
         let link = offer["link"].as_str().context("an offer without a link")?;

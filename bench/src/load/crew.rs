@@ -1,5 +1,8 @@
 //! Devices that are connected, by either transport.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
@@ -12,7 +15,6 @@ use super::run::{Drive, Outcome, Timing, run};
 use super::sockets::Sockets;
 use super::{CellDevice, Shape};
 use crate::interrupt::Interrupt;
-use std::net::SocketAddr;
 
 /// What is below the cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -22,6 +24,15 @@ pub(crate) enum Transport {
     Tls,
     /// QUIC: a few UDP sockets for all devices.
     Quic,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        })
+    }
 }
 
 /// A way to a server.

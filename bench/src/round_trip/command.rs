@@ -8,6 +8,7 @@ use crate::arguments::PlaceArgs;
 use crate::ends;
 use crate::interrupt::Interrupt;
 use crate::limits::{MESSAGE_BYTES_MAX, ROUND_TRIPS_MAX, ROUNDS_MAX};
+use crate::load::Transport;
 
 #[derive(Debug, Args)]
 pub(crate) struct RoundTripArgs {
@@ -26,6 +27,9 @@ pub(crate) struct RoundTripArgs {
     /// What a message survives in both devices before it goes on its way.
     #[arg(long, value_enum, default_value_t = ends::Durability::Disk)]
     durability: ends::Durability,
+    /// How both devices reach the relay.
+    #[arg(long, value_enum, default_value_t = Transport::Quic)]
+    transport: Transport,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -39,6 +43,7 @@ pub(crate) fn run(arguments: &RoundTripArgs) -> Result<()> {
         rounds: usize::from(arguments.rounds),
         with_transfer: arguments.with_transfer,
         durability: arguments.durability,
+        transport: arguments.transport,
         cpus: place.cpus.clone(),
     };
     measure(&plan, place.relay_binary.as_deref(), place.json, &interrupt)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::ends::{Durability, Ends};
 use crate::interrupt::Interrupt;
+use crate::load::Transport;
 
 pub(crate) use command::{RoundTripArgs, run};
 
@@ -25,6 +26,7 @@ struct Plan {
     /// Also beside a stream from the same device to the same peer.
     with_transfer: bool,
     durability: Durability,
+    transport: Transport,
     /// Processors of everything.
     cpus: Vec<usize>,
 }
@@ -57,7 +59,8 @@ fn measure(
     as_json: bool,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let mut ends = Ends::start(&plan.cpus, plan.durability, relay_binary, interrupt)?;
+    let mut ends =
+        Ends::start(&plan.cpus, (plan.durability, plan.transport), relay_binary, interrupt)?;
     let echo = ends.receiver.ask(&json!({ "ask": "tcp echo", "bytes": plan.bytes }))?;
     let echo = echo["listen"].as_str().context("an echo without an address")?.to_owned();
     ends.receiver.ask(&json!({ "ask": "answer" }))?;

@@ -30,9 +30,10 @@ fn stream_mib_per_s(slices: &[Slice]) -> Option<f64> {
 pub(super) fn print_table(plan: &Plan, slices: &[Slice]) {
     let cpus: Vec<_> = plan.cpus.iter().map(usize::to_string).collect();
     println!(
-        "{} round trips of {} bytes one at a time, {} rounds; every process on processors {}",
+        "{} round trips of {} bytes one at a time by {}, {} rounds; every process on processors {}",
         plan.messages,
         plan.bytes,
+        plan.transport,
         plan.rounds,
         cpus.join(" and ")
     );
@@ -88,6 +89,7 @@ pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
         "messages": plan.messages,
         "bytes": plan.bytes,
         "durability": plan.durability.name(),
+        "transport": plan.transport.to_string(),
         "rounds": plan.rounds,
         "cpus": plan.cpus,
         "round_trips": kinds,

@@ -9,6 +9,7 @@ use super::{Plan, measure};
 use crate::arguments::PlaceArgs;
 use crate::interrupt::Interrupt;
 use crate::limits::{ROUNDS_MAX, TRANSFER_BYTES_MAX};
+use crate::load::Transport;
 
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
@@ -24,6 +25,9 @@ pub(crate) struct TransferArgs {
     /// Without OpenSSL.
     #[arg(long)]
     alone: bool,
+    /// How both devices reach the relay.
+    #[arg(long, value_enum, default_value_t = Transport::Quic)]
+    transport: Transport,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -33,6 +37,7 @@ pub(crate) fn run(arguments: &TransferArgs) -> Result<()> {
     let place = &arguments.place;
     let plan = Plan {
         bytes: arguments.bytes,
+        transport: arguments.transport,
         rounds: usize::from(arguments.rounds),
         cpus: place.cpus.clone(),
         directory: arguments.directory.clone(),

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::ends::{Durability, Each, Ends};
 use crate::interrupt::Interrupt;
 use crate::limits::PIECE_BYTES;
+use crate::load::Transport;
 
 pub(crate) use command::{TransferArgs, run};
 
@@ -31,6 +32,7 @@ const AFTER_MESSAGES: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 struct Plan {
     bytes: u64,
+    transport: Transport,
     /// Times that either is measured.
     rounds: usize,
     /// Processors of everything.
@@ -89,7 +91,8 @@ fn measure(
     let files = Files::make(plan, interrupt)?;
     let openssl =
         if plan.alone { None } else { Some(Openssl::prepare(files.directory.path(), &plan.cpus)?) };
-    let mut ends = Ends::start(&plan.cpus, Durability::Disk, relay_binary, interrupt)?;
+    let mut ends =
+        Ends::start(&plan.cpus, (Durability::Disk, plan.transport), relay_binary, interrupt)?;
     interrupt.pass(AFTER_MESSAGES)?;
     let mut outcome = Outcome::default();
     let mut turns = vec![None, Some(Way::File), Some(Way::Stream)];

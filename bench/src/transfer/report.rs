@@ -60,8 +60,9 @@ fn rates(plan: &Plan, elapsed_ns: impl Iterator<Item = u64>) -> Spread {
 pub(super) fn print_table(plan: &Plan, outcome: &Outcome) {
     let cpus: Vec<_> = plan.cpus.iter().map(usize::to_string).collect();
     println!(
-        "A file of {:.0} MiB, {} rounds; every process on processors {}; medians",
+        "A file of {:.0} MiB by {}, {} rounds; every process on processors {}; medians",
         plan.bytes as f64 / MIB,
+        plan.transport,
         plan.rounds,
         cpus.join(" and ")
     );
@@ -145,6 +146,7 @@ pub(super) fn print_json(plan: &Plan, outcome: &Outcome) {
     };
     let object = json!({
         "bytes": plan.bytes,
+        "transport": plan.transport.to_string(),
         "rounds": plan.rounds,
         "cpus": plan.cpus,
         "openssl": openssl,
