@@ -18,6 +18,8 @@ use crate::server::Server;
 pub(crate) enum Kind {
     Floor,
     Relay,
+    /// The least that forwarding by QUIC can cost.
+    FloorQuic,
     /// The same relay, reached by QUIC.
     RelayQuic,
     /// quinn's forwarder, which the relay by QUIC is held against.
@@ -46,7 +48,7 @@ impl Kind {
         match self {
             Self::Floor => Group::Floor,
             Self::Relay => Group::Relay,
-            Self::RelayQuic | Self::Quinn => Group::Quic,
+            Self::FloorQuic | Self::RelayQuic | Self::Quinn => Group::Quic,
             Self::Baseline(_) => Group::Baseline,
             Self::Peer(_) => Group::Peer,
         }
@@ -57,6 +59,7 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Relay => "relay",
+            Self::FloorQuic => "floor-quic",
             Self::RelayQuic => "relay-quic",
             Self::Quinn => "quinn",
             Self::Baseline(runtime) => runtime.name(),
@@ -101,6 +104,7 @@ impl Lineup {
             contenders.extend([Some(relay), by_quic].into_iter().flatten());
         }
         if self.with_quic {
+            contenders.push(Contender::floor_quic(cpu)?);
             contenders.push(Contender::quinn(cpu)?);
         }
         for &runtime in &self.baselines {
@@ -135,7 +139,7 @@ enum Language {
 impl Contender {
     /// Starts the floor on processor `cpu`.
     fn floor(cpu: usize) -> Result<Self> {
-        Self::of_cells(Kind::Floor, Server::floor(cpu)?)
+        Self::of_cells(Kind::Floor, Server::floor(Transport::Tls, cpu)?)
     }
 
     /// Starts a relay on processor `cpu`, `binary` or the one in this program, and enrols the fleet.
@@ -164,16 +168,25 @@ impl Contender {
         Ok(Self { kind: Kind::RelayQuic, server: Rc::clone(&self.server), language })
     }
 
+    /// Starts the floor by QUIC on processor `cpu`.
+    fn floor_quic(cpu: usize) -> Result<Self> {
+        let server = Server::floor(Transport::Quic, cpu)?;
+        Self::of_cells_by(Transport::Quic, Kind::FloorQuic, server)
+    }
+
     /// Starts quinn's forwarder on processor `cpu`.
     fn quinn(cpu: usize) -> Result<Self> {
-        let server = Rc::new(Server::baseline(Runtime::Quinn, cpu)?);
-        let language = Language::Cells(Access::new(Transport::Quic, server.address())?);
-        Ok(Self { kind: Kind::Quinn, server, language })
+        let server = Server::baseline(Runtime::Quinn, cpu)?;
+        Self::of_cells_by(Transport::Quic, Kind::Quinn, server)
     }
 
     /// A server that speaks cells over TLS.
     fn of_cells(kind: Kind, server: Server) -> Result<Self> {
-        let language = Language::Cells(Access::new(Transport::Tls, server.address())?);
+        Self::of_cells_by(Transport::Tls, kind, server)
+    }
+
+    fn of_cells_by(transport: Transport, kind: Kind, server: Server) -> Result<Self> {
+        let language = Language::Cells(Access::new(transport, server.address())?);
         Ok(Self { kind, server: Rc::new(server), language })
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::interrupt::Interrupt;
-use crate::load::{CellDevice, Connector, Fleet};
+use crate::load::{Access, Crew, Fleet, Transport};
 use crate::procfs::Resident;
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -33,6 +33,7 @@ struct Plan {
     rest: Duration,
     /// Times that all disconnect and connect again.
     rounds: usize,
+    transport: Transport,
     server_cpu: usize,
     /// The floor in the relay's place.
     floor: bool,
@@ -55,38 +56,37 @@ fn idle(
     hushwire_uring::raise_nofile(count as u64 + 64)?;
     let fleet = Fleet::generate(count)?;
     let server = if plan.floor {
-        Server::floor(plan.server_cpu)?
+        Server::floor(plan.transport, plan.server_cpu)?
     } else {
         enrolled(&fleet, plan, relay_binary, interrupt)?
     };
-    let connector = Connector::new(server.address())?;
+    let access = Access::new(plan.transport, server.address())?;
     let mut readings = Vec::new();
-    let mut read = |moment, devices: &[CellDevice]| -> Result<()> {
-        let connected = devices.len();
-        let silent = devices.iter().filter(|it| it.device.is_connected()).count();
-        ensure!(silent == connected, "{} connections have ended", connected - silent);
+    let mut read = |moment, devices: Option<&Crew>| -> Result<()> {
+        let connected = devices.map_or(0, |_| count);
+        let ended = connected - devices.map_or(0, Crew::connected);
+        ensure!(ended == 0, "{ended} connections have ended");
         readings.push(Reading { moment, connected, resident: server.resident()? });
         Ok(())
     };
-    read("started", &[])?;
-    drop(fleet.connect(WARM_UP_DEVICES.min(count), &connector, interrupt.flag())?);
-    read("warmed up", &[])?;
-    let connect =
-        || -> Result<Vec<CellDevice>> { fleet.connect(count, &connector, interrupt.flag()) };
+    read("started", None)?;
+    drop(access.crew(&fleet, WARM_UP_DEVICES.min(count), interrupt.flag())?);
+    read("warmed up", None)?;
+    let connect = || access.crew(&fleet, count, interrupt.flag());
     eprintln!("connecting {count} devices");
     let mut devices = connect()?;
-    read("after the storm", &devices)?;
-    interrupt.pass(plan.rest)?;
-    read("at rest", &devices)?;
+    read("after the storm", Some(&devices))?;
+    devices.stay(plan.rest, interrupt)?;
+    read("at rest", Some(&devices))?;
     for round in 1..=plan.rounds {
         eprintln!("round {round} of {}: all disconnect and connect again", plan.rounds);
         drop(devices);
         devices = connect()?;
     }
     if plan.rounds > 0 {
-        read("after the rounds", &devices)?;
-        interrupt.pass(plan.rest)?;
-        read("at rest again", &devices)?;
+        read("after the rounds", Some(&devices))?;
+        devices.stay(plan.rest, interrupt)?;
+        read("at rest again", Some(&devices))?;
     }
     drop(devices);
     let bill = server.admin_socket().map(|admin| memory_bill(&admin)).transpose()?;
@@ -110,7 +110,7 @@ fn enrolled(
     let server = start(Home::new(plan.connections)?)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     eprintln!("enrolling {} devices", plan.connections);
-    fleet.enrol(&Connector::new(server.address())?, &admin, interrupt.flag())?;
+    fleet.enrol(&Access::new(Transport::Tls, server.address())?, &admin, interrupt.flag())?;
     start(server.end().context("a relay without files")?)
 }
 
@@ -173,6 +173,7 @@ fn print_json(plan: Plan, readings: &[Reading], bill: Option<u64>) {
         .collect();
     let object = json!({
         "connections": plan.connections,
+        "transport": plan.transport.to_string(),
         "rounds": plan.rounds,
         "bytes_per_connection_bar": BYTES_PER_DEVICE_BAR,
         "memory_bill_bytes": bill,

@@ -92,6 +92,9 @@ pub(crate) const CONNECTED_DEFAULT: usize = 20_000;
 pub(crate) const CONNECTED_MAX: usize = 24_000;
 /// Of them, devices that connect and are kept alive together.
 pub(crate) const CROWD_SLAB_DEVICES: usize = 2_000;
+/// How long these then have for what the server wants to have answered: the first acknowledgements, and the search for
+/// the path's MTU.
+pub(crate) const CROWD_SETTLES: Duration = Duration::from_millis(300);
 /// Connections of a relay beside those that are meant.
 pub(crate) const RECONNECTING_SPARE: usize = 16;
 /// Open files beside connections, of a relay and of the generator.
@@ -106,6 +109,8 @@ pub(crate) const SENDERS_MAX: i64 = 32;
 pub(crate) const PACE_MAX: i64 = 10_000;
 /// How long a reader is stopped for one measurement, without the time in which its queue fills.
 pub(crate) const STOPPED_MAX: Duration = Duration::from_secs(20);
+/// Bytes on their way on one lane of a device that has eight.
+pub(crate) const LANE_QUEUE_BYTES_MAX: usize = 32 * 1024;
 /// How long a queue may take to fill, or to empty.
 pub(crate) const QUEUE_MAX: Duration = Duration::from_secs(20);
 /// Longest line of the reader's process and to it, bytes.

@@ -14,6 +14,7 @@ mod handshakes;
 mod hgrm;
 mod idle;
 mod interrupt;
+mod lanes;
 mod latency;
 mod limits;
 mod load;
@@ -44,6 +45,7 @@ use hushwire_uring::sockets::SocketBuffers;
 
 use baseline::Runtime;
 use forwarder::FlushPolicy;
+use load::Transport;
 
 // The allocator of `hushwired`, so that the floor does not differ in it.
 #[global_allocator]
@@ -70,6 +72,9 @@ enum Command {
         /// Address and port; port 0 takes a free one.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// What is below the cells. By QUIC nothing else can be chosen.
+        #[arg(long, value_enum, default_value_t)]
+        transport: Transport,
         /// Recipients with output at which everything is sent before the batch is done.
         #[arg(long, default_value_t = limits::HELD_RECIPIENTS_MAX)]
         recipients_max: usize,
@@ -136,6 +141,11 @@ enum Command {
     /// The bars: the throughput of other pairs on the same shard changes by less than 10 %, the queue of
     /// the stopped recipient stays within its bound, and whoever sends to it hears `busy`.
     StoppedReader(stopped_reader::StoppedReaderArgs),
+    /// Measures what one blocked lane of a connection by QUIC costs the other seven: alternately its recipient reads, and
+    /// does not.
+    ///
+    /// The bars: throughput and p99 of the others get worse by less than 10 %.
+    Lanes(lanes::LanesArgs),
     /// Sends a large file from device to device through a relay, against `openssl s_client` and `s_server` piping
     /// the same file.
     ///
@@ -204,6 +214,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Floor {
             listen,
+            transport,
             recipients_max,
             held_bytes_max,
             send_buffer: send,
@@ -211,6 +222,7 @@ fn main() -> ExitCode {
             unsent_low_water,
         } => serve_floor(
             listen,
+            transport,
             FlushPolicy { recipients_max, held_bytes_max },
             SocketBuffers { send, receive, unsent_low_water },
         ),
@@ -220,6 +232,7 @@ fn main() -> ExitCode {
         Command::Latency(arguments) => latency::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
         Command::StoppedReader(arguments) => stopped_reader::run(&arguments),
+        Command::Lanes(arguments) => lanes::run(&arguments),
         Command::Transfer(arguments) => transfer::run(&arguments),
         Command::RoundTrip(arguments) => round_trip::run(&arguments),
         Command::Handshakes(arguments) => handshakes::run(&arguments),
@@ -246,8 +259,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve_floor(listen: SocketAddr, policy: FlushPolicy, buffers: SocketBuffers) -> Result<()> {
-    let floor = floor::Floor::new(listen, policy, buffers)?;
-    report::print_address(floor.address());
-    floor.run()
+fn serve_floor(
+    listen: SocketAddr,
+    transport: Transport,
+    policy: FlushPolicy,
+    buffers: SocketBuffers,
+) -> Result<()> {
+    match transport {
+        Transport::Tls => {
+            let floor = floor::Floor::new(listen, policy, buffers)?;
+            report::print_address(floor.address());
+            floor.run()
+        }
+        Transport::Quic => {
+            let floor = floor::QuicFloor::new(listen)?;
+            report::print_address(floor.address());
+            floor.run()
+        }
+    }
 }

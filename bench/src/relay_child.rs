@@ -23,11 +23,16 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Connections of a relay that is asked for fewer: above its default of handshakes in progress.
 const CONNECTIONS_MIN: usize = 1_024;
 
+/// The least that a relay takes for the windows of QUIC, bytes, also where there is none.
+const WINDOW_POOL_MIN: usize = 1 << 20;
+
 /// What a relay is to be like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
-    /// Connections at the same time, at least.
+    /// Connections of TLS at the same time, at least.
     pub(crate) connections: usize,
+    /// Those of QUIC, which take no open files. With 0 there is no QUIC.
+    pub(crate) quic_connections: usize,
     pub(crate) shards: usize,
     /// Bytes of cells that may wait between two shards, where that is not to be the relay's default.
     pub(crate) mesh_bytes: Option<usize>,
@@ -49,7 +54,13 @@ pub(crate) struct Home {
 impl Home {
     /// Writes the configuration of a relay with one shard and no limits on rates, for `devices`.
     pub(crate) fn new(devices: usize) -> Result<Self> {
-        Self::with(Setup { connections: connections_of(devices), shards: 1, mesh_bytes: None })
+        let connections = connections_of(devices);
+        Self::with(Setup {
+            connections,
+            quic_connections: connections.max(CONNECTIONS_MIN),
+            shards: 1,
+            mesh_bytes: None,
+        })
     }
 
     /// Writes the configuration of a relay without limits on rates, and with room for all devices in one account.
@@ -97,7 +108,7 @@ impl Home {
     }
 
     fn text(&self, data: &Path) -> Result<String> {
-        let Setup { connections, shards, mesh_bytes } = self.setup;
+        let Setup { connections, quic_connections, shards, mesh_bytes } = self.setup;
         let connections = connections.max(CONNECTIONS_MIN);
         let mut text = String::new();
         writeln!(text, "[listen]\naddress = \"127.0.0.1:0\"")?;
@@ -111,8 +122,9 @@ impl Home {
         writeln!(text, "devices_per_account = {DEVICES_PER_ACCOUNT_MAX}")?;
         writeln!(text, "connections_max = {connections}")?;
         writeln!(text, "unauthenticated_connections_max = {}", connections.min(4_096))?;
-        writeln!(text, "quic_connections_max = {connections}")?;
-        writeln!(text, "quic_window_pool_bytes = {}", connections * WINDOWS_BYTES)?;
+        writeln!(text, "quic_connections_max = {quic_connections}")?;
+        let pool = (quic_connections * WINDOWS_BYTES).max(WINDOW_POOL_MIN);
+        writeln!(text, "quic_window_pool_bytes = {pool}")?;
         if let Some(bytes) = mesh_bytes {
             writeln!(text, "mesh_bytes_max = {bytes}")?;
         }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::admin::Admin;
 use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
+use crate::load::Transport;
 use crate::procfs::{self, Resident};
 use crate::relay_child::Home;
 
@@ -30,8 +31,9 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Server {
     /// Starts the floor on processor `cpu`.
-    pub(crate) fn floor(cpu: usize) -> Result<Self> {
-        Self::bare(cpu, &["floor"].map(OsString::from))
+    pub(crate) fn floor(transport: Transport, cpu: usize) -> Result<Self> {
+        let transport = transport.to_string();
+        Self::bare(cpu, &["floor", "--transport", &transport].map(OsString::from))
     }
 
     /// Starts a baseline on processor `cpu`.

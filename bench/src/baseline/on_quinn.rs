@@ -10,26 +10,23 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::Bytes;
-use hushwire_relay::measuring;
-use hushwire_relay::transport::quic::limits::{RECEIVE_BYTES, SEND_BYTES};
-use hushwire_wire::cell::{Class, HEADER_LEN, Kind, PEER_OFFSET, readdress, set_counter};
-use hushwire_wire::control::{Control, disclose};
+use hushwire_wire::cell::{Class, readdress, set_counter};
 use hushwire_wire::id::DeviceId;
-use hushwire_wire::limits::{IDLE_MS, LANES};
-use quinn::crypto::rustls::QuicServerConfig;
+use hushwire_wire::limits::LANES;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig,
-    TokioRuntime, VarInt,
+    Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, TokioRuntime, VarInt,
 };
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
-use crate::forwarder::{identity, opening};
+use crate::forwarder::lane::{cell_len, each_cell, named, whole_run};
+use crate::forwarder::opening;
 use crate::limits::UDP_BUFFER_BYTES;
+use crate::quic::server_config;
 use crate::report;
 
 /// Pieces of a lane that are taken at once.
@@ -64,7 +61,7 @@ pub(super) fn serve(address: SocketAddr) -> Result<()> {
         set_socket_send_buffer_size(&socket, UDP_BUFFER_BYTES as usize)?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
-            Some(config()?),
+            Some(server_config()?),
             socket,
             Arc::new(TokioRuntime),
         )?;
@@ -75,20 +72,6 @@ pub(super) fn serve(address: SocketAddr) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// The relay's settings, with the windows that it gives a device that is welcome.
-fn config() -> Result<ServerConfig> {
-    let tls = measuring::rustls_alone(&*identity::self_signed()?);
-    let crypto = QuicServerConfig::try_from(tls).context("no suite that QUIC begins with")?;
-    let mut transport = measuring::quic_transport(IDLE_MS);
-    transport
-        .max_concurrent_uni_streams(VarInt::from_u32(LANES))
-        .receive_window(VarInt::from_u32(RECEIVE_BYTES))
-        .send_window(SEND_BYTES);
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport));
-    Ok(config)
 }
 
 /// One connection, until it ends.
@@ -128,13 +111,10 @@ async fn listen(connection: &Connection, devices: &Devices) -> Result<(), Over> 
 async fn hello(stream: &mut RecvStream) -> Result<DeviceId, Over> {
     let mut cell = vec![0; Class::C0.cell_len()];
     stream.read_exact(&mut cell).await.map_err(|_| Over)?;
-    let class = Class::from_wire(cell[1]).ok_or(Over)?;
-    cell.resize(class.cell_len(), 0);
+    let length = cell_len(&cell).ok_or(Over)?;
+    cell.resize(length, 0);
     stream.read_exact(&mut cell[Class::C0.cell_len()..]).await.map_err(|_| Over)?;
-    match Control::decode(disclose(&cell[HEADER_LEN..]).map_err(|_| Over)?) {
-        Ok(Control::Hello(hello)) => Ok(hello.device),
-        Ok(_) | Err(_) => Err(Over),
-    }
+    named(&cell).ok_or(Over)
 }
 
 /// One lane, until it ends.
@@ -152,55 +132,10 @@ async fn forward(mut stream: RecvStream, lane: usize, sender: DeviceId, devices:
             let Some(peer) = run.peer else { continue };
             let recipient = devices.borrow().get(&peer).cloned();
             let Some(recipient) = recipient else { continue };
-            run_of_cells.iter_cells(|cell| readdress(cell, &sender));
+            each_cell(&mut run_of_cells, |cell| readdress(cell, &sender));
             if recipient.send(lane, run_of_cells).await.is_err() {
                 break;
             }
-        }
-    }
-}
-
-/// Cells for one recipient that follow each other.
-struct Run {
-    bytes: usize,
-    /// `None` where they are for nobody.
-    peer: Option<DeviceId>,
-}
-
-/// The whole cells at the front that have one recipient; `None` if there is none.
-fn whole_run(cells: &[u8]) -> Option<Run> {
-    let mut run: Option<Run> = None;
-    let mut at = 0;
-    while let Some(length) = cell_len(&cells[at..]).filter(|length| at + length <= cells.len()) {
-        let cell = &cells[at..at + length];
-        let is_unicast = cell[0] == Kind::Unicast as u8;
-        let peer = DeviceId::from_slice(&cell[PEER_OFFSET..PEER_OFFSET + DeviceId::LEN]);
-        let peer = peer.filter(|_| is_unicast);
-        if run.as_ref().is_some_and(|run| run.peer != peer) {
-            break;
-        }
-        at += length;
-        run = Some(Run { bytes: at, peer });
-    }
-    run
-}
-
-fn cell_len(bytes: &[u8]) -> Option<usize> {
-    Class::from_wire(*bytes.get(1)?).map(Class::cell_len)
-}
-
-/// Cells one behind the other.
-trait Cells {
-    fn iter_cells(&mut self, change: impl FnMut(&mut [u8]));
-}
-
-impl Cells for Vec<u8> {
-    fn iter_cells(&mut self, mut change: impl FnMut(&mut [u8])) {
-        let mut rest = &mut self[..];
-        while let Some(length) = cell_len(rest) {
-            let (cell, behind) = rest.split_at_mut(length);
-            change(cell);
-            rest = behind;
         }
     }
 }
@@ -210,7 +145,7 @@ impl Recipient {
     async fn send(&self, lane: usize, mut cells: Vec<u8>) -> Result<(), Over> {
         let mut lane = self.lanes.get(lane).ok_or(Over)?.lock().await;
         let LaneOut { stream, next } = &mut *lane;
-        cells.iter_cells(|cell| {
+        each_cell(&mut cells, |cell| {
             set_counter(cell, *next);
             *next += 1;
         });

@@ -85,16 +85,18 @@ fn print_baselines(table: &[Series], shapes: &[Shape]) {
 
 /// What QUIC costs, and whether the relay's own loop around quinn-proto is worth having.
 fn print_quic(table: &[Series], shapes: &[Shape]) {
-    let mut heading = Some(("relay-quic / relay", "relay-quic / quinn"));
+    let mut heading = Some(["relay-quic / relay", "relay-quic / floor-quic", "relay-quic / quinn"]);
     for &shape in shapes {
         let Some(quic) = find(table, Kind::RelayQuic, shape) else { continue };
         let against = |kind| find(table, kind, shape).and_then(|other| ratio(quic, other));
-        if let Some((relay, quinn)) = heading.take() {
-            println!("\n{:<24} {relay:<26}  {quinn}", "pairs x bytes x window");
+        if let Some([relay, floor, quinn]) = heading.take() {
+            println!("\n{:<24} {relay:<26}  {floor:<26}  {quinn}", "pairs x bytes x window");
         }
         let to_relay = against(Kind::Relay).map(|ratio| ratio.to_string()).unwrap_or_default();
+        let to_floor = against(Kind::FloorQuic).map(|ratio| ratio.to_string()).unwrap_or_default();
         let to_quinn = against(Kind::Quinn).map(|ratio| judged(ratio, QUINN_BAR));
-        println!("{:<24} {to_relay:<26}  {}", name_of(shape), to_quinn.unwrap_or_default());
+        let to_quinn = to_quinn.unwrap_or_default();
+        println!("{:<24} {to_relay:<26}  {to_floor:<26}  {to_quinn}", name_of(shape));
     }
 }
 
@@ -154,6 +156,8 @@ fn point(table: &[Series], shape: Shape) -> Value {
         ratio.map_or(Value::Null, |ratio| with_bar(ratio, bar))
     };
     let (quic, quinn) = (find(table, Kind::RelayQuic, shape), find(table, Kind::Quinn, shape));
+    let quic_to_floor = quic.zip(find(table, Kind::FloorQuic, shape));
+    let quic_to_floor = quic_to_floor.and_then(|(quic, floor)| ratio(quic, floor));
     let quic_to_relay = quic.zip(relay).and_then(|(quic, relay)| ratio(quic, relay));
     let peer = best(table, Group::Peer, shape);
     let baseline = best(table, Group::Baseline, shape);
@@ -177,6 +181,7 @@ fn point(table: &[Series], shape: Shape) -> Value {
         "best_peer": peer.map(|best| best.kind.key()),
         "relay_to_best_peer": against(relay, peer, peer_bar(shape)),
         "relay_quic_to_relay": quic_to_relay,
+        "relay_quic_to_floor_quic": quic_to_floor,
         "relay_quic_to_quinn": against(quic, quinn, QUINN_BAR),
         "failed": failed,
         "rounds": of_all(&|it| {

@@ -2,7 +2,10 @@
 //!
 //! One thread, one ring, the relay's pauses, and nothing but the path of a cell: receive, open in place, find the recipient
 //! by its device ID, rewrite sender and counter, seal into the recipient's output, send when the batch is
-//! done. The relay is measured against it, and so are the baselines, which differ in the ring alone.
+//! done. The relay is measured against it, and so are the baselines, which differ in the ring alone. [`QuicFloor`] is the same
+//! with quinn-proto in the place of records.
+
+mod quic;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -20,6 +23,8 @@ use crate::forwarder::connection::{Connection, Place};
 use crate::forwarder::output::{Flushed, Outbox, OutputPool};
 use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over};
 use crate::limits::{CONNECTIONS_MAX, READS_PER_TURN};
+
+pub(crate) use quic::QuicFloor;
 
 const ACCEPT: Kind = Kind::accept(0);
 const POLL: Kind = Kind::poll(0);

@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod identity;
+pub(crate) mod lane;
 pub(crate) mod opening;
 pub(crate) mod output;
 mod path;

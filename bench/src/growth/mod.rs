@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::limits::{
     CONNECTED_DEFAULT, CONNECTED_MAX, FILES_SPARE, GROWTH_SLICE_MAX, RECONNECTING_SPARE,
 };
-use crate::load::{self, CellDevice, Connector, Drive, Fleet, Outcome, Shape, Sockets, Timing};
+use crate::load::{Access, Drive, Fleet, Outcome, Shape, Timing, Transport};
 use crate::relay_child::{Home, Setup};
 use crate::report::name_of;
 use crate::server::Server;
@@ -40,6 +40,12 @@ pub(crate) struct GrowthArgs {
     /// Cells of a pair that are on their way at any time: one or more such numbers, comma-separated.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
     windows: Vec<usize>,
+    /// What is below the cells of the active pairs.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
+    /// What is below those of the others, if not the same. By QUIC a device needs no open file.
+    #[arg(long, value_enum)]
+    crowd: Option<Transport>,
     #[command(flatten)]
     slices: SliceArgs,
     #[command(flatten)]
@@ -55,6 +61,9 @@ struct Plan {
     shapes: Vec<Shape>,
     /// Devices in these pairs.
     active: usize,
+    transport: Transport,
+    /// Of those that say nothing.
+    crowd: Transport,
     rounds: usize,
     timing: Timing,
     server_cpu: usize,
@@ -112,9 +121,12 @@ fn plan(arguments: &GrowthArgs) -> Result<Plan> {
     shapes.sort_by_key(|shape| shape.window);
     shapes.dedup();
     let active = shapes.first().context("choose a window")?.devices();
-    let connected = match arguments.connected {
-        Some(asked) => asked,
-        None => {
+    let transport = arguments.transport;
+    let crowd = arguments.crowd.unwrap_or(transport);
+    let connected = match (arguments.connected, crowd) {
+        (Some(asked), _) => asked,
+        (None, Transport::Quic) => CONNECTED_DEFAULT,
+        (None, Transport::Tls) => {
             let most = connected_at_most(getrlimit(Resource::Nofile).maximum, active);
             if most < CONNECTED_DEFAULT {
                 eprintln!(
@@ -129,7 +141,7 @@ fn plan(arguments: &GrowthArgs) -> Result<Plan> {
         "choose an even number of connected devices, more than the {active} active ones and at most {CONNECTED_MAX}"
     );
     let (rounds, server_cpu) = (arguments.slices.rounds(), arguments.machine.server_cpu);
-    Ok(Plan { connected, shapes, active, rounds, timing, server_cpu })
+    Ok(Plan { connected, shapes, active, transport, crowd, rounds, timing, server_cpu })
 }
 
 /// As many as are meant, or as so many open files allow, of which the relay needs some for itself.
@@ -140,26 +152,38 @@ fn connected_at_most(files: Option<u64>, active: usize) -> usize {
 }
 
 fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<Vec<Slice>> {
-    let Plan { connected, active, .. } = *plan;
-    hushwire_uring::raise_nofile((connected + FILES_SPARE) as u64)?;
+    let Plan { connected, active, transport, crowd, .. } = *plan;
+    let sockets = match crowd {
+        Transport::Tls => connected,
+        Transport::Quic => active,
+    };
+    hushwire_uring::raise_nofile((sockets + FILES_SPARE) as u64)?;
     let fleet = Fleet::generate(connected)?;
     // Connections of the last run may still be closing while the pairs connect anew.
     let connections = connected + active + RECONNECTING_SPARE;
-    let start = |home| -> Result<(Server, Connector)> {
-        let server = Server::relay(&[plan.server_cpu], binary, home, interrupt)?;
-        let connector = Connector::new(server.address())?;
-        Ok((server, connector))
+    let start = |home| Server::relay(&[plan.server_cpu], binary, home, interrupt);
+    let by = |wanted| match (transport == wanted, crowd == wanted) {
+        (_, true) => connections,
+        (true, false) => 2 * active + RECONNECTING_SPARE,
+        (false, false) => 0,
     };
-    let (server, connector) =
-        start(Home::with(Setup { connections, shards: 1, mesh_bytes: None })?)?;
+    let setup = Setup {
+        connections: by(Transport::Tls),
+        quic_connections: by(Transport::Quic),
+        shards: 1,
+        mesh_bytes: None,
+    };
+    let server = start(Home::with(setup)?)?;
     let admin = server.admin_socket().context("a relay without an admin socket")?;
     eprintln!("enrolling {connected} devices");
-    fleet.enrol(&connector, &admin, interrupt.flag())?;
+    fleet.enrol(&Access::new(Transport::Tls, server.address())?, &admin, interrupt.flag())?;
     let home = server.end().context("a relay without files")?;
     let twin = home.twin()?;
     let (few, many) = (start(home)?, start(twin)?);
     eprintln!("connecting {} devices that say nothing", connected - active);
-    let mut crowd = Crowd::gather(&fleet, active..connected, &many.1, interrupt)?;
+    let way = Access::new(crowd, many.address())?;
+    let mut others = Crowd::gather(&fleet, active..connected, &way, interrupt)?;
+    let ways = [Access::new(transport, few.address())?, Access::new(transport, many.address())?];
     let mut slices = Vec::new();
     for round in 1..=plan.rounds {
         for &shape in &plan.shapes {
@@ -169,27 +193,18 @@ fn measure(plan: &Plan, binary: Option<&Path>, interrupt: &Interrupt) -> Result<
                 turns.reverse();
             }
             for crowding in turns {
-                crowd.keep_alive()?;
-                let (server, connector) = match crowding {
-                    Crowding::Few => &few,
-                    Crowding::Many => &many,
+                others.keep_alive(interrupt)?;
+                let (server, way) = match crowding {
+                    Crowding::Few => (&few, &ways[0]),
+                    Crowding::Many => (&many, &ways[1]),
                 };
                 let what = format!("{} at {}, round {round}", crowding.name(), name_of(shape));
-                let mut devices: Vec<CellDevice> =
-                    fleet.connect(active, connector, interrupt.flag())?;
-                let drive = Drive::Window;
-                let pid = server.pid();
-                let outcome = load::run(
-                    Sockets::new(&mut devices),
-                    shape,
-                    drive,
-                    plan.timing,
-                    pid,
-                    interrupt,
-                )
-                .with_context(|| what.clone())?;
-                drop(devices);
-                crowd.check()?;
+                let mut pairs = way.crew(&fleet, active, interrupt.flag())?;
+                let outcome = pairs
+                    .run(shape, Drive::Window, plan.timing, server.pid(), interrupt)
+                    .with_context(|| what.clone())?;
+                drop(pairs);
+                others.check()?;
                 eprintln!("{what:<36} {:8.3} us per cell", outcome.cpu_us_per_cell());
                 slices.push(Slice { shape, crowding, outcome });
             }

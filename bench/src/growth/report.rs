@@ -93,6 +93,8 @@ pub(super) fn print_json(plan: &Plan, slices: &[Slice]) {
     let object = json!({
         "connected_few": plan.active,
         "connected_many": plan.connected,
+        "transport": plan.transport.to_string(),
+        "crowd": plan.crowd.to_string(),
         "ratio_bar": RATIO_BAR,
         "points": points,
         "rounds": rounds,

@@ -8,6 +8,7 @@ use super::{Plan, idle};
 use crate::arguments::{MachineArgs, seconds};
 use crate::interrupt::Interrupt;
 use crate::limits::{PAIRS_MAX, ROUNDS_MAX};
+use crate::load::Transport;
 
 #[derive(Debug, Args)]
 pub(crate) struct IdleArgs {
@@ -20,6 +21,9 @@ pub(crate) struct IdleArgs {
     /// Rounds of disconnecting and connecting all.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=ROUNDS_MAX))]
     rounds: u16,
+    /// What is below the cells.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
     /// Measure the floor instead of the relay.
     #[arg(long)]
     floor: bool,
@@ -41,6 +45,7 @@ pub(crate) fn run(arguments: &IdleArgs) -> Result<()> {
     let plan = Plan {
         connections,
         rest,
+        transport: arguments.transport,
         rounds: usize::from(arguments.rounds),
         server_cpu: machine.server_cpu,
         floor: arguments.floor,

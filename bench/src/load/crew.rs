@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -118,6 +118,33 @@ impl Drop for Crew {
 }
 
 impl Crew {
+    /// How many are connected and have heard nothing since their welcome.
+    pub(crate) fn connected(&self) -> usize {
+        match self {
+            Self::Tls(devices) => devices.iter().filter(|it| it.device.is_connected()).count(),
+            Self::Quic(hubs) => hubs.iter().map(Devices::connected).sum(),
+        }
+    }
+
+    /// Lets time pass, without a run.
+    pub(crate) fn stay(&mut self, time: Duration, interrupt: &Interrupt) -> Result<()> {
+        match self {
+            Self::Tls(_) => interrupt.pass(time),
+            Self::Quic(hubs) => Devices::stay(hubs, time, interrupt),
+        }
+    }
+
+    /// Has everyone say that it is there, with a cover cell, as endpoints do. They cannot be used for a run then.
+    pub(crate) fn keep_alive(&mut self) -> Result<()> {
+        match self {
+            Self::Tls(devices) => {
+                let mut output = Vec::new();
+                devices.iter_mut().try_for_each(|it| it.device.keep_alive(&mut output))
+            }
+            Self::Quic(hubs) => hubs.iter_mut().try_for_each(Devices::keep_alive),
+        }
+    }
+
     /// One run over all of them, after which they cannot be used for another one.
     pub(crate) fn run(
         &mut self,

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use hushwire_uring::sockets;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, set_counter};
 use hushwire_wire::control::{
     Control, CoverMode, Hello, Transport, Welcome, disclose, enclose, proof_message, replace_proof,
@@ -65,6 +67,18 @@ impl Device {
         let silent = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
         self.socket.set_nonblocking(true).is_ok()
             && self.socket.peek(&mut [0]).err().is_some_and(silent)
+    }
+
+    /// Sends a cover cell. `output` is room for its record.
+    pub(crate) fn keep_alive(&mut self, output: &mut Vec<u8>) -> Result<()> {
+        let mut cell = [0; Class::C0.cell_len()];
+        cell[..HEADER_LEN].copy_from_slice(&Header::cover(Class::C0, 0, self.counter).encode());
+        self.counter += 1;
+        output.clear();
+        self.sealing.seal(&cell, output)?;
+        let sent = sockets::send(self.socket.as_fd(), output)?;
+        ensure!(sent == output.len(), "the server does not read what keeps a connection alive");
+        Ok(())
     }
 }
 

@@ -16,10 +16,11 @@ mod sockets;
 pub(crate) mod tls;
 
 pub(crate) use cells::CellDevice;
-pub(crate) use crew::{Access, Transport};
+pub(crate) use crew::{Access, Crew, Transport};
 pub(crate) use device::{Connector, Device, Identity, hello};
 pub(crate) use fleet::Fleet;
 pub(crate) use mix::Mix;
+pub(crate) use quic::{Fan, QuicConnector, RECIPIENTS};
 pub(crate) use run::{Beside, Drive, Fairness, Outcome, Run, Timing, run};
 pub(crate) use sockets::Sockets;
 

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use hushwire_uring::udp::{self, Datagram, Inbox, Outgoing, UdpOptions, UdpSocket};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    EndpointConfig, EndpointEvent, Incoming, Transmit, VarInt,
+    EndpointConfig, EndpointEvent, Incoming, ServerConfig, Transmit, VarInt,
 };
 
 use crate::clock::Clock;
@@ -40,6 +40,8 @@ pub(crate) struct Wire<P> {
 /// A socket and its connections. They are closed with this value, and the other ends are told.
 pub(crate) struct Hub<P: Port> {
     pub(crate) clock: Clock,
+    /// Where it is.
+    pub(crate) address: SocketAddr,
     socket: UdpSocket,
     /// `None` while its datagrams are worked through.
     inbox: Option<Inbox>,
@@ -68,15 +70,24 @@ impl<P: Port> fmt::Debug for Hub<P> {
 impl<P: Port> Hub<P> {
     /// One that begins connections, on loopback.
     pub(crate) fn client() -> Result<Self> {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), None)
+    }
+
+    /// One that takes connections at an address.
+    pub(crate) fn server(address: SocketAddr, config: ServerConfig) -> Result<Self> {
+        Self::new(address, Some(Arc::new(config)))
+    }
+
+    fn new(address: SocketAddr, serves: Option<Arc<ServerConfig>>) -> Result<Self> {
         let buffer = Some(UDP_BUFFER_BYTES);
         let options =
             UdpOptions { receive_buffer: buffer, send_buffer: buffer, ..UdpOptions::default() };
         let bound = udp::bind(address, &options).context("there is no UDP socket")?;
         let config = Arc::new(EndpointConfig::default());
-        let endpoint = Endpoint::new(config, None, !bound.socket.may_fragment(), None);
+        let endpoint = Endpoint::new(config, serves, !bound.socket.may_fragment(), None);
         Ok(Self {
             clock: Clock::start(),
+            address: bound.address,
             socket: bound.socket,
             inbox: Some(Inbox::new()),
             endpoint,

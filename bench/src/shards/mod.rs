@@ -148,6 +148,7 @@ impl Relay {
         let ShardsArgs { place, mesh_bytes, .. } = arguments;
         let home = Home::with(Setup {
             connections: connections_of(devices),
+            quic_connections: 0,
             shards,
             mesh_bytes: *mesh_bytes,
         })?;

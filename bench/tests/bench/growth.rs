@@ -29,6 +29,20 @@ fn pairs_are_measured_alone_and_beside_a_crowd() {
 }
 
 #[test]
+fn a_crowd_by_quic_needs_no_files_and_stays_connected() {
+    for transport in ["tls", "quic"] {
+        let ways = ["--transport", transport, "--crowd", "quic", "--windows", "4"];
+        let size = ["--connected", "40", "--rounds", "1"];
+        let said = object(&run(&[&SMALL[..], &ways, &size].concat()));
+        assert_eq!((&said["transport"], &said["crowd"]), (&transport.into(), &"quic".into()));
+        let rounds = said["rounds"].as_array().unwrap();
+        let connected: Vec<_> = rounds.iter().map(|it| it["connected"].as_u64().unwrap()).collect();
+        assert_eq!(connected, [4, 40], "{said}");
+        assert!(rounds.iter().all(|it| it["active"]["delivered"].as_u64().unwrap() > 0), "{said}");
+    }
+}
+
+#[test]
 fn what_would_mean_nothing_is_refused() {
     for (arguments, sentence) in [
         (["--connected", "200"], "more than the 200 active ones"),

@@ -5,6 +5,7 @@ mod ends;
 mod forwarding;
 mod growth;
 mod handshakes;
+mod lanes;
 mod open_loop;
 mod peers;
 mod refusals;

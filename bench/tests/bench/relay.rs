@@ -73,12 +73,20 @@ fn the_floor_is_compared_with_the_best_baseline() {
 
 #[test]
 fn idle_devices_stay_connected_and_are_weighed() {
-    let said = object(&run(&["idle", "--connections", "40", "--rest", "0.1", "--rounds", "2"]));
-    let readings = said["readings"].as_array().unwrap();
-    let connected: Vec<_> = readings.iter().map(|it| it["connected"].as_u64().unwrap()).collect();
-    assert_eq!(connected, [0, 0, 40, 40, 40, 40]);
-    assert!(said["memory_bill_bytes"].as_u64().unwrap() > 0, "{said}");
-    assert!(readings.iter().all(|it| it["resident_bytes"].as_u64().unwrap() > 0), "{said}");
+    for what in
+        [&["--transport", "tls"][..], &["--transport", "quic"], &["--transport", "quic", "--floor"]]
+    {
+        let small = ["idle", "--connections", "40", "--rest", "0.1", "--rounds", "2"];
+        let said = object(&run(&[&small[..], what].concat()));
+        let readings = said["readings"].as_array().unwrap();
+        let connected: Vec<_> =
+            readings.iter().map(|it| it["connected"].as_u64().unwrap()).collect();
+        assert_eq!(connected, [0, 0, 40, 40, 40, 40], "{said}");
+        assert_eq!(said["transport"], what[1], "{said}");
+        let billed = said["memory_bill_bytes"].as_u64();
+        assert!(billed.map_or(what.len() == 3, |bytes| bytes > 0), "{said}");
+        assert!(readings.iter().all(|it| it["resident_bytes"].as_u64().unwrap() > 0), "{said}");
+    }
 }
 
 #[test]

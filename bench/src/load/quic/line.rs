@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use hushwire_wire::cell::{HEADER_LEN, Header};
+use hushwire_wire::cell::{Class, HEADER_LEN, Header};
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{
@@ -37,6 +37,8 @@ pub(crate) struct Device {
     waiting: Bytes,
     /// The lane that they are for.
     waiting_on: u32,
+    /// Cover cells that it has sent, on lane 0.
+    covers: u64,
     /// Bodies of control cells that nobody has looked at.
     pub(super) control: Vec<Vec<u8>>,
     /// The handshake is over.
@@ -74,6 +76,7 @@ impl Device {
             opened: 0,
             waiting: Bytes::new(),
             waiting_on: 0,
+            covers: 0,
             control: Vec::new(),
             connected: false,
             lost: None,
@@ -185,6 +188,20 @@ impl Line {
             cells[start..start + HEADER_LEN].copy_from_slice(&header);
         }
         self.write_on(self.port.lane, cells)
+    }
+
+    /// A cover cell, as endpoints send when they have nothing to say, of a device that sends no messages.
+    pub(super) fn keep_alive(&mut self) -> Result<()> {
+        let mut cell = vec![0; Class::C0.cell_len()];
+        self.port.covers += 1;
+        let header = Header::cover(Class::C0, 0, self.port.covers).encode();
+        cell[..HEADER_LEN].copy_from_slice(&header);
+        self.write_on(0, cell)
+    }
+
+    /// Whether the server has neither ended the connection nor said anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.port.lost.is_none() && self.port.control.is_empty() && !self.connection.is_closed()
     }
 
     /// Whole cells for a lane. Nothing may wait.

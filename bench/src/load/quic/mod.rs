@@ -14,13 +14,16 @@
 //! | `cells` | cells cut from a lane, and checked |
 //! | `opening` | a handshake, CHALLENGE, HELLO, WELCOME |
 //! | `carrier` | a run over hubs |
+//! | `fan` | one device with a lane to each of several |
 
 mod carrier;
 mod cells;
 mod connector;
+mod fan;
 mod line;
 mod opening;
 
 pub(crate) use carrier::Lanes;
 pub(crate) use connector::QuicConnector;
+pub(crate) use fan::{Fan, RECIPIENTS};
 pub(crate) use opening::{Devices, Newcomer};

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::connector::QuicConnector;
 use super::line::{Device, Line};
 use crate::clock::Clock;
+use crate::interrupt::Interrupt;
 use crate::limits::{CONNECT_STEP_MAX, SETTLED, SETTLING_MAX};
 use crate::load::Identity;
 use crate::load::device::hello;
@@ -20,6 +21,9 @@ use crate::quic::Hub;
 
 /// The host that is asked for; nobody looks at the certificate.
 const HOST: &str = "localhost";
+
+/// How often devices that wait look at their timers.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Devices on one hub, in the order of their places.
 #[derive(Debug)]
@@ -139,6 +143,40 @@ impl Devices {
             }
         }
         Ok(())
+    }
+
+    /// Answers what the other ends want answered, until so much time has passed.
+    pub(crate) fn stay(all: &mut [Self], time: Duration, interrupt: &Interrupt) -> Result<()> {
+        let clock = Clock::start();
+        while clock.now_ns() < time.as_nanos() as u64 {
+            interrupt.check()?;
+            all.iter_mut().try_for_each(|devices| devices.turn(Duration::ZERO))?;
+            let mut sockets: Vec<_> = all
+                .iter()
+                .map(|Self { hub }| PollFd::from_borrowed_fd(hub.socket(), PollFlags::IN))
+                .collect();
+            let timeout = Timespec::try_from(LOOK).context("too long a wait")?;
+            match poll(&mut sockets, Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has each device send a cover cell.
+    pub(crate) fn keep_alive(&mut self) -> Result<()> {
+        for place in 0..self.hub.places() {
+            self.line(place)?.keep_alive()?;
+            self.hub.stir(place);
+        }
+        self.turn(Duration::ZERO)
+    }
+
+    /// How many are connected and have heard nothing that they do not know.
+    pub(crate) fn connected(&self) -> usize {
+        let lines = (0..self.hub.places()).filter_map(|place| self.hub.wire(place));
+        lines.filter(|line| line.is_quiet()).count()
     }
 
     /// Closes all connections, and has the other ends know it: what is on its way comes first, as a datagram that finds a
