@@ -8,17 +8,20 @@ use crate::statistics::Spread;
 /// The bar: how far throughput and p99 of the other lanes may change.
 const CHANGE_BAR: f64 = 0.10;
 
-fn of(slices: &[Slice], state: State, value: fn(&Slice) -> f64) -> Vec<f64> {
+/// One figure of a slice.
+type Measure = fn(&Slice) -> f64;
+
+fn of(slices: &[Slice], state: State, value: Measure) -> Vec<f64> {
     slices.iter().filter(|slice| slice.state == state).map(value).collect()
 }
 
 /// Stopped against reading, round by round.
-fn ratio(slices: &[Slice], value: fn(&Slice) -> f64) -> Option<Spread> {
+fn ratio(slices: &[Slice], value: Measure) -> Option<Spread> {
     Spread::of_ratios(&of(slices, State::Stopped, value), &of(slices, State::Reading, value))
 }
 
 /// What is held against the bar.
-const JUDGED: [(&str, fn(&Slice) -> f64); 2] =
+const JUDGED: [(&str, Measure); 2] =
     [("throughput", |slice| slice.cells_per_s), ("p99", |slice| slice.p99_us)];
 
 /// Faster is no change to complain of.
