@@ -14,7 +14,9 @@ fn cells_of_the_blocked_lane_come_back_and_others_arrive() {
         assert!(slice["cells_per_s"].as_f64().unwrap() > 0.0, "{said}");
         let (sent, busy) = (slice["sent"].as_u64().unwrap(), slice["busy"].as_u64().unwrap());
         assert!(sent > 0, "{said}");
-        assert_eq!(busy > 0, slice["state"] == "stopped", "{said}");
+        // A machine that leaves the recipient alone for a quarter of a second has made a stopped one of it.
+        let is_read = busy * 2 < sent;
+        assert!(if slice["state"] == "stopped" { busy > 0 } else { is_read }, "{said}");
     }
     for name in ["throughput", "p99"] {
         assert!(
