@@ -111,6 +111,8 @@ pub(crate) const PACE_MAX: i64 = 10_000;
 pub(crate) const STOPPED_MAX: Duration = Duration::from_secs(20);
 /// Bytes on their way on one lane of a device that has eight.
 pub(crate) const LANE_QUEUE_BYTES_MAX: usize = 32 * 1024;
+/// Cells that become due on its paced lane while the generator is kept from sending them; more are left out.
+pub(crate) const LANE_CATCH_UP_MAX: usize = 16;
 /// How long a queue may take to fill, or to empty.
 pub(crate) const QUEUE_MAX: Duration = Duration::from_secs(20);
 /// Longest line of the reader's process and to it, bytes.

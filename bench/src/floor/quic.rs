@@ -6,21 +6,18 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bytes::Bytes;
-use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions, Token};
+use hushwire_uring::{DormantRing, Ring, RingOptions};
 use hushwire_wire::cell::{LaneCounters, lane_of, readdress, set_counter};
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
-use quinn_proto::{Dir, Event, Side, StreamEvent, StreamId, WriteError};
+use quinn_proto::{Connection, Dir, Event, Side, StreamEvent, StreamId, WriteError};
 
 use crate::forwarder::lane::{each_cell, named, whole_run};
 use crate::forwarder::{Over, opening};
-use crate::quic::{Hub, Port, Wire, server_config};
-
-const POLL: Kind = Kind::poll(0);
+use crate::quic::{Arrival, Hub, Port, Wire, server_config};
 
 /// The server. It ends with its process.
 pub(crate) struct QuicFloor {
@@ -71,16 +68,14 @@ impl QuicFloor {
     /// Forwards until the process is ended.
     pub(crate) fn run(mut self) -> Result<()> {
         let clock = self.hub.clock;
-        let poll = Token::new(POLL, 0, 0);
-        self.ring.poll_multishot(self.hub.socket(), poll, Interest::Read)?;
+        self.hub.listen(&mut self.ring, 0)?;
         let mut completions = Vec::new();
         loop {
             self.hub.leave(clock)?;
-            let idle: Option<Duration> = self.hub.idle_for(clock);
-            self.ring.wait(idle)?;
+            self.ring.wait(self.hub.idle_for(clock))?;
             self.ring.drain(&mut completions);
             for completion in completions.drain(..) {
-                self.complete(completion)?;
+                self.hub.told(Arrival::try_from(completion)?, &mut self.ring)?;
             }
             if self.hub.readable {
                 self.hub.receive(clock, |_| {})?;
@@ -90,25 +85,6 @@ impl QuicFloor {
                     self.hub.close(place);
                 }
             }
-        }
-    }
-
-    fn complete(&mut self, completion: Completion) -> Result<()> {
-        match completion {
-            Completion::Polled { token, more, .. } => {
-                self.hub.readable = true;
-                if !more {
-                    self.ring.poll_multishot(self.hub.socket(), token, Interest::Read)?;
-                }
-                Ok(())
-            }
-            other @ (Completion::Sent { .. }
-            | Completion::Accepted { .. }
-            | Completion::AcceptFailed { .. }
-            | Completion::PollEnded { .. }
-            | Completion::Cancelled { .. }
-            | Completion::Woken { .. }
-            | Completion::WatchEnded { .. }) => bail!("the ring said {other:?}"),
         }
     }
 
@@ -124,6 +100,8 @@ impl QuicFloor {
             return Ok(());
         }
         let known = wire.port.device;
+        // Where the last connection broke a rule, its cells may still be here.
+        self.runs.clear();
         wire.read(&mut self.runs)?;
         if let Some(device) = wire.port.device.filter(|_| known.is_none()) {
             self.devices.insert(device, place);
@@ -213,35 +191,41 @@ impl Wire<Guest> {
         let lane = lane_of(&cells);
         let counters = &mut self.port.counters;
         each_cell(&mut cells, |cell| set_counter(cell, counters.take(lane)));
-        self.port.waiting.push((lane as u64, Bytes::from(cells)));
-        self.hand_over()
+        let (lane, mut cells) = (lane as u64, Bytes::from(cells));
+        if !self.port.waiting.iter().any(|&(waiting, _)| waiting == lane) {
+            write(&mut self.connection, lane, &mut cells)?;
+        }
+        if !cells.is_empty() {
+            self.port.waiting.push((lane, cells));
+        }
+        Ok(())
     }
 
     /// Gives the lanes what waits, as far as there is credit.
     fn hand_over(&mut self) -> Result<(), Over> {
-        let mut full = 0_u8;
-        let Self { connection, port, .. } = self;
-        let mut failed = false;
-        port.waiting.retain_mut(|(lane, cells)| {
-            while full & 1 << *lane == 0 && !cells.is_empty() {
-                let mut stream =
-                    connection.send_stream(StreamId::new(Side::Server, Dir::Uni, *lane));
-                match stream.write_chunks(std::slice::from_mut(cells)) {
-                    Ok(_) => {}
-                    Err(WriteError::Blocked) => full |= 1 << *lane,
-                    Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
-                        failed = true;
-                        return false;
-                    }
-                }
+        let mut blocked = 0_u8;
+        for (lane, cells) in &mut self.port.waiting {
+            if blocked & 1 << *lane == 0 {
+                write(&mut self.connection, *lane, cells)?;
+                blocked |= u8::from(!cells.is_empty()) << *lane;
             }
-            !cells.is_empty()
-        });
-        if port.waiting.is_empty() {
-            port.waiting = Vec::new();
         }
-        if failed { Err(Over) } else { Ok(()) }
+        self.port.waiting.retain(|(_, cells)| !cells.is_empty());
+        Ok(())
     }
+}
+
+/// Gives a lane as much of `cells` as it takes.
+fn write(connection: &mut Connection, lane: u64, cells: &mut Bytes) -> Result<(), Over> {
+    while !cells.is_empty() {
+        let mut stream = connection.send_stream(StreamId::new(Side::Server, Dir::Uni, lane));
+        match stream.write_chunks(std::slice::from_mut(cells)) {
+            Ok(_) => {}
+            Err(WriteError::Blocked) => return Ok(()),
+            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return Err(Over),
+        }
+    }
+    Ok(())
 }
 
 /// The bit of a lane that a device has opened.

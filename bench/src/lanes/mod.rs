@@ -19,6 +19,7 @@ use crate::load::{Access, Fan, Fleet, QuicConnector, RECIPIENTS, Shape, Timing, 
 use crate::procfs;
 use crate::relay_child::Home;
 use crate::server::Server;
+use crate::stopped_reader::State;
 
 #[derive(Debug, Args)]
 pub(crate) struct LanesArgs {
@@ -47,27 +48,10 @@ struct Plan {
     server_cpu: usize,
 }
 
-/// What the recipient on lane 0 does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Reading,
-    Stopped,
-}
-
-impl State {
-    const ALL: [Self; 2] = [Self::Reading, Self::Stopped];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Reading => "reading",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
 /// One measurement of the seven others.
 #[derive(Debug)]
 struct Slice {
+    /// Of the recipient on lane 0.
     state: State,
     cells_per_s: f64,
     p50_us: f64,

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Plan, Slice, State};
+use super::{Plan, Slice};
 use crate::statistics::Spread;
+use crate::stopped_reader::State;
 
 /// The bar: how far throughput and p99 of the other lanes may change.
 const CHANGE_BAR: f64 = 0.10;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use hushwire_relay::transport::limits::RECORD_PLAIN_BYTES_MAX;
 use hushwire_relay::transport::record_len;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, set_counter};
-use hushwire_wire::control::{Control, disclose};
+use hushwire_wire::control::{Control, Undelivered, disclose};
 use hushwire_wire::id::DeviceId;
 
 use super::dialect::{Dialect, Message, News, Seat, Speaker};
@@ -137,17 +137,25 @@ fn opened_cell(
         }
         Kind::Broadcast => bail!("a broadcast arrived that nobody sent"),
         Kind::Control => {
-            news.refused.push(undelivered(&cell[HEADER_LEN..])?);
+            news.refused.push(undelivered(&cell[HEADER_LEN..])?.counter);
             Ok(None)
         }
     }
 }
 
-/// The counter of the cell of which this body of a control cell says that it was not delivered. Nothing else may come in a
-/// run.
-pub(crate) fn undelivered(body: &[u8]) -> Result<u64> {
+/// A cell that was not delivered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Returned {
+    pub(crate) lane: u8,
+    pub(crate) counter: u64,
+    pub(crate) reason: Undelivered,
+}
+
+/// The cell of which this body of a control cell says that it was not delivered. Nothing else may come to a device that is
+/// welcome.
+pub(crate) fn undelivered(body: &[u8]) -> Result<Returned> {
     match Control::decode(disclose(body)?)? {
-        Control::Undeliverable { counter, .. } => Ok(counter),
+        Control::Undeliverable { lane, counter, reason } => Ok(Returned { lane, counter, reason }),
         other @ (Control::Challenge { .. }
         | Control::Hello(_)
         | Control::Welcome(_)

@@ -15,7 +15,7 @@ mod run;
 mod sockets;
 pub(crate) mod tls;
 
-pub(crate) use cells::CellDevice;
+pub(crate) use cells::{CellDevice, undelivered};
 pub(crate) use crew::{Access, Crew, Transport};
 pub(crate) use device::{Connector, Device, Identity, hello};
 pub(crate) use fleet::Fleet;

@@ -8,9 +8,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use hushwire_uring::udp::{self, Datagram, Inbox, Outgoing, UdpOptions, UdpSocket};
+use hushwire_uring::{Completion, Interest, Kind, Ring, Token};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
     EndpointConfig, EndpointEvent, Incoming, ServerConfig, Transmit, VarInt,
@@ -19,10 +20,41 @@ use quinn_proto::{
 use crate::clock::Clock;
 use crate::limits::{READS_PER_TURN, UDP_BUFFER_BYTES, UDP_PAYLOAD_BYTES_MAX};
 
+const POLL: Kind = Kind::poll(0);
+
 /// What is kept of a connection beside what quinn keeps.
 pub(crate) trait Port: Sized {
     /// Of one that somebody else has begun; `None` refuses it.
     fn accepted() -> Option<Self>;
+}
+
+/// What a ring has told of a hub: something arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// The number that the hub listens under.
+    pub(crate) number: u32,
+    /// The ring will not tell of more.
+    is_last: bool,
+}
+
+impl TryFrom<Completion> for Arrival {
+    type Error = anyhow::Error;
+
+    /// Of a ring on which nothing but hubs is.
+    fn try_from(completion: Completion) -> Result<Self> {
+        match completion {
+            Completion::Polled { token, more, .. } => {
+                Ok(Self { number: token.index(), is_last: !more })
+            }
+            other @ (Completion::Sent { .. }
+            | Completion::Accepted { .. }
+            | Completion::AcceptFailed { .. }
+            | Completion::PollEnded { .. }
+            | Completion::Cancelled { .. }
+            | Completion::Woken { .. }
+            | Completion::WatchEnded { .. }) => bail!("the ring said {other:?}"),
+        }
+    }
 }
 
 /// One connection.
@@ -103,6 +135,18 @@ impl<P: Port> Hub<P> {
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Has the ring tell of what arrives, under this number.
+    pub(crate) fn listen(&mut self, ring: &mut Ring, number: u32) -> Result<()> {
+        self.readable = true;
+        Ok(ring.poll_multishot(self.socket(), Token::new(POLL, 0, number), Interest::Read)?)
+    }
+
+    /// Takes note of what the ring tells of this hub.
+    pub(crate) fn told(&mut self, arrival: Arrival, ring: &mut Ring) -> Result<()> {
+        self.readable = true;
+        if arrival.is_last { self.listen(ring, arrival.number) } else { Ok(()) }
     }
 
     /// Begins a connection. Returns its place.

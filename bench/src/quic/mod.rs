@@ -14,7 +14,7 @@ use quinn_proto::{ServerConfig, VarInt};
 
 use crate::forwarder::identity;
 
-pub(crate) use hub::{Hub, Port, Wire};
+pub(crate) use hub::{Arrival, Hub, Port, Wire};
 
 /// The relay's settings with a certificate made up for the occasion, and with the windows that it gives a device that is
 /// welcome.

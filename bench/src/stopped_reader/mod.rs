@@ -51,9 +51,9 @@ struct Plan {
     load_cpu: usize,
 }
 
-/// What the reader does.
+/// What the recipient does that may stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Reading,
     Stopped,
 }
@@ -106,7 +106,7 @@ fn measure(
     let mut bench = Bench::start(plan, relay_binary, interrupt)?;
     let mut slices = Vec::new();
     for round in 1..=plan.rounds {
-        let mut states = [State::Reading, State::Stopped];
+        let mut states = State::ALL;
         if round % 2 == 0 {
             // Whoever was first is second next time.
             states.reverse();
@@ -250,7 +250,9 @@ fn enrolled(admin: &mut Admin, account: &str, connector: &Connector) -> Result<D
 }
 
 impl State {
-    const fn name(self) -> &'static str {
+    pub(crate) const ALL: [Self; 2] = [Self::Reading, Self::Stopped];
+
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Reading => "reading",
             Self::Stopped => "stopped",

@@ -64,7 +64,7 @@ pub(super) fn print_table(plan: Plan, slices: &[Slice], total: &Total) {
         "queue KiB",
         "RSS KiB"
     );
-    for state in [State::Reading, State::Stopped] {
+    for state in State::ALL {
         let rates = of(slices, state, throughput);
         let rates = Spread::of(&rates).unwrap_or(Spread::NONE);
         let middle =
@@ -137,7 +137,7 @@ pub(super) fn print_json(plan: Plan, slices: &[Slice], total: &Total) {
             })
         })
         .collect();
-    let states: serde_json::Map<String, Value> = [State::Reading, State::Stopped]
+    let states: serde_json::Map<String, Value> = State::ALL
         .into_iter()
         .map(|state| {
             let rates = of(slices, state, throughput);

@@ -11,13 +11,13 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aws_lc_rs::rand;
 use hushwire_uring::sockets::{self, Received};
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, Kind, set_counter};
-use hushwire_wire::control::{Control, Undelivered, disclose};
+use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
 use crate::clock::Clock;
 use crate::limits::READ_BYTES;
-use crate::load::Device;
 use crate::load::records::{APPLICATION_DATA, HANDSHAKE, whole};
+use crate::load::{Device, undelivered};
 
 /// The senders wake at fixed times, not at what happens: their wakes cost the same in both states.
 const TICK: Duration = Duration::from_millis(10);
@@ -188,22 +188,12 @@ impl Lane {
         self.device.expected += 1;
         match header.kind {
             Kind::Cover => Ok(false),
-            Kind::Control => match Control::decode(disclose(&cell[HEADER_LEN..])?)? {
-                Control::Undeliverable { reason: Undelivered::Busy, counter, .. } => {
-                    ensure!(counter < self.device.counter, "a cell is busy that nobody sent");
-                    Ok(true)
-                }
-                other @ (Control::Undeliverable { .. }
-                | Control::Challenge { .. }
-                | Control::Hello(_)
-                | Control::Welcome(_)
-                | Control::Error { .. }
-                | Control::Request { .. }
-                | Control::Done { .. }
-                | Control::Paired { .. }
-                | Control::Pong { .. }
-                | Control::Goaway { .. }) => bail!("the relay said {other:?} to a sender"),
-            },
+            Kind::Control => {
+                let returned = undelivered(&cell[HEADER_LEN..])?;
+                ensure!(returned.reason == Undelivered::Busy, "the relay returned {returned:?}");
+                ensure!(returned.counter < self.device.counter, "a cell is busy that nobody sent");
+                Ok(true)
+            }
             Kind::Unicast | Kind::Broadcast => bail!("a sender was sent a cell"),
         }
     }

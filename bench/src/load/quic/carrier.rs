@@ -4,15 +4,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hushwire_uring::{Completion, Interest, Kind as Purpose, Ring, Token};
+use hushwire_uring::{Completion, Ring};
 
 use super::line::Line;
 use super::opening::Devices;
 use crate::clock::Clock;
 use crate::load::carrier::{Carrier, Heard};
 use crate::load::dialect::{Message, News};
-
-const POLL: Purpose = Purpose::poll(0);
+use crate::quic::Arrival;
 
 /// Devices on hubs, as many on each, but fewer on the last.
 #[derive(Debug)]
@@ -69,32 +68,13 @@ impl Carrier for Lanes<'_> {
     }
 
     fn listen(&mut self, ring: &mut Ring) -> Result<()> {
-        for (number, Devices { hub }) in self.hubs.iter_mut().enumerate() {
-            hub.readable = true;
-            let token = Token::new(POLL, 0, number as u32);
-            ring.poll_multishot(hub.socket(), token, Interest::Read)?;
-        }
-        Ok(())
+        let mut hubs = self.hubs.iter_mut().zip(0..);
+        hubs.try_for_each(|(Devices { hub }, number)| hub.listen(ring, number))
     }
 
     fn complete(&mut self, completion: Completion, ring: &mut Ring) -> Result<()> {
-        match completion {
-            Completion::Polled { token, more, .. } => {
-                let hub = &mut self.hubs[token.index() as usize].hub;
-                hub.readable = true;
-                if !more {
-                    ring.poll_multishot(hub.socket(), token, Interest::Read)?;
-                }
-                Ok(())
-            }
-            other @ (Completion::Sent { .. }
-            | Completion::Accepted { .. }
-            | Completion::AcceptFailed { .. }
-            | Completion::PollEnded { .. }
-            | Completion::Cancelled { .. }
-            | Completion::Woken { .. }
-            | Completion::WatchEnded { .. }) => bail!("the ring said {other:?}"),
-        }
+        let arrival = Arrival::try_from(completion)?;
+        self.hubs[arrival.number as usize].hub.told(arrival, ring)
     }
 
     fn begin(&mut self, clock: Clock) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header};
-use hushwire_wire::control::{Control, Undelivered, disclose};
+use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,14 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::connector::QuicConnector;
 use super::opening::{Devices, Newcomer};
 use crate::clock::Clock;
-use crate::limits::LATENCY_NS_MAX;
-use crate::load::Identity;
+use crate::limits::{LANE_CATCH_UP_MAX, LATENCY_NS_MAX};
 use crate::load::dialect::{Message, News, Seat};
+use crate::load::{Identity, undelivered};
 
 /// As many recipients as there are lanes.
 pub(crate) const RECIPIENTS: usize = LANES as usize;
-/// Cells that lane 0 is sent at once, at most.
-const CATCH_UP_MAX: usize = 16;
 /// How long one turn waits at most.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
@@ -37,10 +35,10 @@ pub(crate) struct Fan {
     stopping: Devices,
     message: Message,
     lanes: Vec<Lane>,
-    /// Cells for lane 0 in a second.
-    pace: u64,
-    /// When the last of those cells became due.
-    paced_from_ns: u64,
+    /// From one cell for lane 0 to the next.
+    pace_ns: u64,
+    /// When the next of them is due.
+    next_paced_ns: u64,
     pub(crate) tally: Tally,
 }
 
@@ -70,7 +68,7 @@ pub(crate) struct Tally {
 }
 
 impl Fan {
-    /// Connects a sender, and a recipient for each of its lanes: the identities in this order.
+    /// Connects a sender, and a recipient for each of its lanes: the identities in this order. `pace` is cells a second.
     pub(crate) fn connect(
         connector: &QuicConnector,
         identities: &[Identity],
@@ -102,8 +100,8 @@ impl Fan {
             readers: introduce(&recipients[1..])?,
             message: Message::random(class, None)?,
             lanes: recipients.iter().enumerate().map(lane).collect(),
-            pace,
-            paced_from_ns: 0,
+            pace_ns: 1_000_000_000 / pace,
+            next_paced_ns: 0,
             tally: Tally::new()?,
         })
     }
@@ -115,7 +113,7 @@ impl Fan {
 
     /// Begins: a window of cells on every lane but the first.
     pub(crate) fn begin(&mut self, window: usize) -> Result<()> {
-        self.paced_from_ns = self.now_ns();
+        self.next_paced_ns = self.now_ns();
         self.lanes[1..].iter_mut().for_each(|lane| lane.due = window);
         self.send()
     }
@@ -139,13 +137,16 @@ impl Fan {
         self.sender.hub.leave(clock)
     }
 
-    /// Lane 0 has what has become due; what became due in a pause of this process is not made up for.
+    /// Lane 0 may have what has become due; what became due in a long pause of this process is not made up for.
     fn keep_pace(&mut self) {
         let now_ns = self.now_ns();
-        let due = u128::from(now_ns - self.paced_from_ns) * u128::from(self.pace) / 1_000_000_000;
-        if due > 0 {
-            self.paced_from_ns = now_ns;
-            self.lanes[0].due += (due as usize).min(CATCH_UP_MAX);
+        while self.next_paced_ns <= now_ns {
+            self.next_paced_ns += self.pace_ns;
+            self.lanes[0].due += 1;
+            if self.lanes[0].due > LANE_CATCH_UP_MAX {
+                self.lanes[0].due = LANE_CATCH_UP_MAX;
+                self.next_paced_ns = now_ns + self.pace_ns;
+            }
         }
     }
 
@@ -207,21 +208,10 @@ impl Fan {
                 bail!("the sender's connection ended: {lost}");
             }
             for body in line.port.control.drain(..) {
-                match Control::decode(disclose(&body)?)? {
-                    Control::Undeliverable { lane: 0, reason: Undelivered::Busy, .. } => {
-                        self.tally.busy += 1;
-                    }
-                    other @ (Control::Undeliverable { .. }
-                    | Control::Challenge { .. }
-                    | Control::Hello(_)
-                    | Control::Welcome(_)
-                    | Control::Error { .. }
-                    | Control::Request { .. }
-                    | Control::Done { .. }
-                    | Control::Paired { .. }
-                    | Control::Pong { .. }
-                    | Control::Goaway { .. }) => bail!("the relay said {other:?} to the sender"),
-                }
+                let returned = undelivered(&body)?;
+                let is_busy = returned.lane == 0 && returned.reason == Undelivered::Busy;
+                ensure!(is_busy, "the relay returned {returned:?}");
+                self.tally.busy += 1;
             }
         }
         Ok(())
@@ -269,6 +259,6 @@ impl Tally {
 
     /// Whether the cells for lane 0 have arrived, or come back, but for those that are always on their way.
     pub(crate) const fn is_settled(&self) -> bool {
-        self.paced - self.arrived - self.busy <= 2 * CATCH_UP_MAX as u64
+        self.paced - self.arrived - self.busy <= 2 * LANE_CATCH_UP_MAX as u64
     }
 }

@@ -93,7 +93,7 @@ impl Device {
     /// Understands control cells as a run does: only what became of messages may come.
     pub(super) fn undelivered(&mut self, news: &mut News) -> Result<()> {
         for body in self.control.drain(..) {
-            news.refused.push(undelivered(&body)? + self.ahead);
+            news.refused.push(undelivered(&body)?.counter + self.ahead);
         }
         Ok(())
     }
