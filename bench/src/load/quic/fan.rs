@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header};
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
-use hushwire_wire::limits::LANES;
+use hushwire_wire::limits::{KEEP_ALIVE_MS, LANES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connector::QuicConnector;
@@ -39,6 +39,8 @@ pub(crate) struct Fan {
     pace_ns: u64,
     /// When the next of them is due.
     next_paced_ns: u64,
+    /// When the recipients are to say again that they are there.
+    next_alive_ns: u64,
     pub(crate) tally: Tally,
 }
 
@@ -102,6 +104,7 @@ impl Fan {
             lanes: recipients.iter().enumerate().map(lane).collect(),
             pace_ns: 1_000_000_000 / pace,
             next_paced_ns: 0,
+            next_alive_ns: 0,
             tally: Tally::new()?,
         })
     }
@@ -130,11 +133,23 @@ impl Fan {
         if !stopped {
             self.hear_stopping()?;
             self.stopping.hub.leave(clock)?;
+            self.keep_alive()?;
         }
         self.readers.hub.leave(clock)?;
         self.keep_pace();
         self.send()?;
         self.sender.hub.leave(clock)
+    }
+
+    /// Has the recipients say that they are there, who hear and send nothing; the relay takes them for gone otherwise.
+    fn keep_alive(&mut self) -> Result<()> {
+        let now_ns = self.now_ns();
+        if now_ns < self.next_alive_ns {
+            return Ok(());
+        }
+        self.next_alive_ns = now_ns + KEEP_ALIVE_MS * 1_000_000 / 5;
+        self.stopping.keep_alive()?;
+        self.readers.keep_alive()
     }
 
     /// Lane 0 may have what has become due; what became due in a long pause of this process is not made up for.

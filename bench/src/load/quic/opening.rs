@@ -170,7 +170,7 @@ impl Devices {
             self.line(place)?.keep_alive()?;
             self.hub.stir(place);
         }
-        self.turn(Duration::ZERO)
+        self.hub.leave(self.hub.clock)
     }
 
     /// How many are connected and have heard nothing that they do not know.
