@@ -179,7 +179,8 @@ pub(crate) fn run<C: Carrier>(
     let mut run = Run::start(carrier, shape, drive, server, &mut countdown, interrupt)?;
     run.go_on(timing.warm_up)?;
     run.begin()?;
-    let mut outcome = run.lap(timing.warm_up + timing.measured)?;
+    // A warm-up lasts until something has arrived, which may be later than was asked.
+    let mut outcome = run.lap(run.elapsed() + timing.measured)?;
     outcome.latency.add(run.land()?)?;
     Ok(outcome)
 }
