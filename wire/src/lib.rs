@@ -10,6 +10,7 @@
 //! | [`cell`] | the fixed-size unit that crosses a hop: classes, kinds, the 64-byte header |
 //! | [`control`] | the MessagePack maps inside control cells |
 //! | [`padding`] | which bucket holds how much, and Padmé lengths |
+//! | [`filler`] | how much fills the datagrams of QUIC up |
 //! | [`code`] | invites and pairing codes, as people carry them |
 //! | [`text`] | what may stand in a name or a sentence |
 //! | [`limits`] | every number the protocol fixes |
@@ -31,6 +32,7 @@ extern crate alloc;
 pub mod cell;
 pub mod code;
 pub mod control;
+pub mod filler;
 pub mod fuzzing;
 pub mod id;
 pub mod limits;

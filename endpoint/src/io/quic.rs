@@ -22,8 +22,8 @@ use quinn_proto::{
 
 use super::connector::tls_error;
 use super::limits::{
-    ACKNOWLEDGED_AFTER, LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX, QUIC_IDLE_MS, REBIND_MS,
-    RECEIVE_BYTES_MAX, SEND_BYTES_MAX, SEND_BYTES_MIN,
+    ACKNOWLEDGED_AFTER, FILL_RECEIVE_BYTES, LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX,
+    QUIC_IDLE_MS, REBIND_MS, RECEIVE_BYTES_MAX, SEND_BYTES_MAX, SEND_BYTES_MIN,
 };
 use super::trust::{Verdict, Witness};
 use super::{Filled, IoError, clock};
@@ -72,7 +72,7 @@ pub(super) fn config(tls: rustls::ClientConfig) -> ClientConfig {
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(LANES))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(FILL_RECEIVE_BYTES))
         .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
         .receive_window(VarInt::from_u32(RECEIVE_BYTES_MAX))
         .send_window(SEND_BYTES_MIN)
@@ -81,7 +81,7 @@ pub(super) fn config(tls: rustls::ClientConfig) -> ClientConfig {
         .keep_alive_interval(None)
         .ack_frequency_config(Some(acknowledgements))
         // quinn-proto would pad acknowledgements, too, and then count them as in flight: whoever mostly receives sends
-        // its window full of them and falls silent. What is not padded shows what TLS shows, sums of cells.
+        // its window full of them and falls silent. So cells are filled up as `hushwire_wire::filler` has it.
         .pad_to_mtu(false)
         // The bit would show observers the round-trip time (RFC 9000 §17.4).
         .allow_spin(false);
@@ -298,13 +298,13 @@ impl QuicStream {
                 }
                 Event::Stream(StreamEvent::Readable { id }) => self.inbound.on_readable(id),
                 Event::Stream(StreamEvent::Stopped { .. }) => self.inbound.on_stopped(),
+                Event::DatagramReceived => while self.connection.datagrams().recv().is_some() {},
                 Event::Stream(
                     StreamEvent::Writable { .. }
                     | StreamEvent::Finished { .. }
                     | StreamEvent::Available { .. },
                 )
                 | Event::HandshakeDataReady
-                | Event::DatagramReceived
                 | Event::DatagramsUnblocked => {}
             }
         }
@@ -337,6 +337,7 @@ impl QuicStream {
 
     /// Sends what the congestion window, the pacing and the socket allow.
     fn transmit(&mut self, now: Instant) -> Result<(), Failed> {
+        self.outbound.fill_up(&mut self.connection);
         loop {
             let transmit = match self.blocked.take() {
                 Some(blocked) => blocked,
@@ -344,7 +345,10 @@ impl QuicStream {
                     let most = self.socket.datagrams_max();
                     self.datagrams.clear();
                     match self.connection.poll_transmit(now, most, &mut self.datagrams) {
-                        Some(transmit) => transmit,
+                        Some(transmit) => {
+                            self.outbound.have_left(&transmit, &self.connection);
+                            transmit
+                        }
                         None => return Ok(()),
                     }
                 }

@@ -60,7 +60,7 @@ async fn next_cell(stream: &mut CellStream) -> Result<Vec<u8>, Error> {
 }
 
 /// Sends until the server has acknowledged everything.
-async fn settle(stream: &mut CellStream) {
+pub(super) async fn settle(stream: &mut CellStream) {
     while !stream.flush().expect("open") || !stream.is_settled() {
         stream.ready(true).await.expect("open");
         stream.fill().expect("open");
@@ -254,9 +254,9 @@ async fn a_lane_that_stalls_in_the_middle_of_a_cell_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn nothing_but_eight_lanes_is_granted() {
+async fn eight_lanes_are_granted_and_fills_thrown_away() {
     let server = QuicServer::new(&[ALPN]);
-    let (_stream, connection) = connected(&server).await;
+    let (mut stream, connection) = connected(&server).await;
     let soon = Duration::from_millis(20);
     let mut lanes = Vec::new();
     for _ in 0..8 {
@@ -264,7 +264,17 @@ async fn nothing_but_eight_lanes_is_granted() {
     }
     assert!(tokio::time::timeout(soon, connection.open_uni()).await.is_err(), "a ninth lane");
     assert!(tokio::time::timeout(soon, connection.open_bi()).await.is_err(), "both ways");
-    assert_eq!(connection.max_datagram_size(), None, "a datagram of an application");
+    // More than it keeps, with cells before, between and behind.
+    for counter in 0..4 {
+        for fill in [1, 700, 1_100] {
+            connection.send_datagram(vec![0x5a; fill].into()).expect("a fill is taken");
+        }
+        lanes[3].write_all(&cover(Class::C2, 3, counter)).await.expect("written");
+    }
+    for counter in 0..4 {
+        let cell = in_time(next_cell(&mut stream)).await.expect("a cell");
+        assert_eq!(lane_and_counter(&cell), (3, counter));
+    }
 }
 
 #[tokio::test]

@@ -141,9 +141,9 @@ impl QuicWire {
                 Event::Stream(StreamEvent::Writable { id }) => self.outgoing.note_writable(id),
                 Event::Stream(StreamEvent::Available { .. }) => self.outgoing.note_available(),
                 Event::Stream(StreamEvent::Stopped { .. }) => self.fault = Some(LaneFault::Stopped),
+                Event::DatagramReceived => while self.inner.datagrams().recv().is_some() {},
                 Event::Stream(StreamEvent::Finished { .. })
                 | Event::HandshakeDataReady
-                | Event::DatagramReceived
                 | Event::DatagramsUnblocked => {}
             }
         }

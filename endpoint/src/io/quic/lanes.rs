@@ -1,13 +1,18 @@
 //! The lanes of a connection: one unidirectional stream each (`PROTOCOL.md` §2.3), whole cells one behind the other.
 
+use bytes::Bytes;
 use hushwire_wire::cell::lane_of;
+use hushwire_wire::filler::{FILL, Filler};
 use hushwire_wire::limits::LANES;
-use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId, WriteError};
+use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId, Transmit, WriteError};
 
 use crate::io::limits::{LANE_TURN_BYTES, READ_BYTES_MAX};
 use crate::link::{LinkError, cell_len};
 
 const LANE_COUNT: usize = LANES as usize;
+/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
+/// four bytes where there are mostly two.
+const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
@@ -128,6 +133,7 @@ pub(super) struct Outbound {
     unsent: usize,
     /// The lane that is served first.
     turn: usize,
+    filler: Filler,
 }
 
 impl Outbound {
@@ -172,12 +178,31 @@ impl Outbound {
         match connection.send_stream(self.streams[lane]).write(bytes) {
             Ok(written) => {
                 self.lanes[lane].take(written);
+                self.filler.wrote(lane, written);
                 self.unsent -= written;
                 true
             }
             // That the lane was stopped, or the connection is gone, is told as an event.
             Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => false,
         }
+    }
+
+    /// Fills the datagrams up that what was written will leave in. To be called before they are made.
+    pub(super) fn fill_up(&mut self, connection: &mut Connection) {
+        let is_established = !connection.is_handshaking();
+        let mut datagrams = connection.datagrams();
+        let max = datagrams.max_size().filter(|_| is_established);
+        if let Some(fill) = self.filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
+            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
+            // Where there is no room for it, it is the network that is behind.
+            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        }
+    }
+
+    /// Takes note of datagrams that have been made.
+    pub(super) fn have_left(&mut self, transmit: &Transmit, connection: &Connection) {
+        let mtu = usize::from(connection.current_mtu());
+        self.filler.left(transmit.size, transmit.segment_size, mtu);
     }
 
     /// Whether the relay has acknowledged all that was handed to the connection. quinn-proto does not say so; but where a

@@ -36,6 +36,7 @@ impl Quic {
     /// Makes and sends the datagrams of a connection.
     fn transmit(&mut self, wire: &mut QuicWire, now: Time, count: &mut Count) -> Sent {
         let instant = self.clock.instant(now);
+        wire.outgoing.fill_up(&mut wire.inner);
         for _ in 0..TRANSMITS_PER_FLUSH {
             if self.unsent.is_some() {
                 return Sent::Blocked;
@@ -46,6 +47,7 @@ impl Quic {
                 return Sent::All;
             };
             count.add(&transmit);
+            wire.outgoing.have_left(&transmit, &wire.inner);
             match self.socket.send(&outgoing(&transmit, &self.out[..transmit.size])) {
                 Ok(true) => {}
                 Ok(false) => {

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use hushwire_engine::Time;
+use hushwire_wire::filler::{FILL, Filler};
 use hushwire_wire::limits::LANES;
-use quinn_proto::{Connection, Dir, Side, StreamId, WriteError};
+use quinn_proto::{Connection, Dir, Side, StreamId, Transmit, WriteError};
 
 use super::incoming_lanes::LaneFault;
 use super::limits::LANE_STUCK_MS;
@@ -14,6 +15,9 @@ use super::limits::LANE_STUCK_MS;
 const LANE_COUNT: usize = LANES as usize;
 /// The first piece of a lane has room for so many bytes, and later ones for as many as the last one had.
 const PIECE_BYTES_MIN: u32 = 512;
+/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
+/// four bytes where there are mostly two.
+const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// One lane towards a device.
 #[derive(Debug, Default)]
@@ -47,6 +51,7 @@ pub(crate) struct LanesOut {
     piece_bytes: u32,
     /// Bytes gathered since the last flush.
     gathered: usize,
+    filler: Filler,
 }
 
 /// What a flush came to.
@@ -69,6 +74,7 @@ impl Default for LanesOut {
             stuck: 0,
             piece_bytes: PIECE_BYTES_MIN,
             gathered: 0,
+            filler: Filler::default(),
         }
     }
 }
@@ -135,6 +141,7 @@ impl LanesOut {
             }
             let lane = &mut self.lanes[at];
             let written = lane.write(connection, at, &mut self.piece_bytes)?;
+            self.filler.wrote(at, written);
             if lane.len() > 0 {
                 self.full |= bit;
                 lane.refused_at =
@@ -158,6 +165,24 @@ impl LanesOut {
             }
         }
         Ok(handed)
+    }
+
+    /// Fills the datagrams up that what was handed over will leave in. To be called before they are made.
+    pub(crate) fn fill_up(&mut self, connection: &mut Connection) {
+        let is_established = !connection.is_handshaking();
+        let mut datagrams = connection.datagrams();
+        let max = datagrams.max_size().filter(|_| is_established);
+        if let Some(fill) = self.filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
+            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
+            // Where there is no room for it, it is the network that is behind.
+            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        }
+    }
+
+    /// Takes note of datagrams that have been made.
+    pub(crate) fn have_left(&mut self, transmit: &Transmit, connection: &Connection) {
+        let mtu = usize::from(connection.current_mtu());
+        self.filler.left(transmit.size, transmit.segment_size, mtu);
     }
 
     /// When a lane that is refused may turn out to be stuck.

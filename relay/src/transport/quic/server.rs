@@ -141,11 +141,12 @@ pub(crate) fn transport(idle_ms: u64) -> TransportConfig {
         .receive_window(VarInt::from_u32(limits::RECEIVE_BYTES_UNAUTHENTICATED))
         .send_window(limits::SEND_BYTES_UNAUTHENTICATED)
         .crypto_buffer_size(limits::CRYPTO_BYTES)
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(limits::FILL_RECEIVE_BYTES))
         .allow_spin(false)
         .ack_frequency_config(Some(acknowledgements))
         // quinn-proto would pad acknowledgements, too, and count them as in flight. Nobody acknowledges those: where the
-        // congestion window shrinks below what is left of them, not even a PING gets out, and no timer runs.
+        // congestion window shrinks below what is left of them, not even a PING gets out, and no timer runs. So cells are
+        // filled up as `hushwire_wire::filler` has it.
         .pad_to_mtu(false);
     transport
 }
