@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result};
 use crate::baseline::Runtime;
 use crate::interrupt::Interrupt;
 use crate::load::dialect::Dialect;
-use crate::load::{self, Access, Drive, Fleet, Outcome, Shape, Sockets, Timing, Transport};
+use crate::load::{
+    self, Access, Drive, Fleet, Outcome, QuicConnector, Shape, Sockets, Timing, Transport,
+};
 use crate::peers::{IrohRelay, Mqtt, Nats, Peer, Redis};
 use crate::relay_child::Home;
 use crate::server::Server;
@@ -22,6 +24,8 @@ pub(crate) enum Kind {
     FloorQuic,
     /// The same relay, reached by QUIC.
     RelayQuic,
+    /// The same, by devices that neither fill their datagrams up nor have it done for them, as nobody else does.
+    RelayQuicBare,
     /// quinn's forwarder, which the relay by QUIC is held against.
     Quinn,
     Baseline(Runtime),
@@ -48,7 +52,7 @@ impl Kind {
         match self {
             Self::Floor => Group::Floor,
             Self::Relay => Group::Relay,
-            Self::FloorQuic | Self::RelayQuic | Self::Quinn => Group::Quic,
+            Self::FloorQuic | Self::RelayQuic | Self::RelayQuicBare | Self::Quinn => Group::Quic,
             Self::Baseline(_) => Group::Baseline,
             Self::Peer(_) => Group::Peer,
         }
@@ -61,6 +65,7 @@ impl Kind {
             Self::Relay => "relay",
             Self::FloorQuic => "floor-quic",
             Self::RelayQuic => "relay-quic",
+            Self::RelayQuicBare => "relay-quic-bare",
             Self::Quinn => "quinn",
             Self::Baseline(runtime) => runtime.name(),
             Self::Peer(peer) => peer.name(),
@@ -101,7 +106,8 @@ impl Lineup {
         if self.with_relay {
             let relay = Contender::relay(cpu, relay_binary, devices, fleet, interrupt)?;
             let by_quic = self.with_quic.then(|| relay.by_quic()).transpose()?;
-            contenders.extend([Some(relay), by_quic].into_iter().flatten());
+            contenders.push(relay);
+            contenders.extend(by_quic.into_iter().flatten());
         }
         if self.with_quic {
             contenders.push(Contender::floor_quic(cpu)?);
@@ -162,10 +168,14 @@ impl Contender {
         Self::of_cells(Kind::Baseline(runtime), Server::baseline(runtime, cpu)?)
     }
 
-    /// The same relay, by QUIC.
-    fn by_quic(&self) -> Result<Self> {
-        let language = Language::Cells(Access::new(Transport::Quic, self.server.address())?);
-        Ok(Self { kind: Kind::RelayQuic, server: Rc::clone(&self.server), language })
+    /// The same relay, by QUIC: as endpoints do, and without fills.
+    fn by_quic(&self) -> Result<[Self; 2]> {
+        let connector = QuicConnector::new(self.server.address())?;
+        let bare = connector.clone().without_fills();
+        Ok([(Kind::RelayQuic, connector), (Kind::RelayQuicBare, bare)].map(|(kind, connector)| {
+            let language = Language::Cells(Access::Quic(connector));
+            Self { kind, server: Rc::clone(&self.server), language }
+        }))
     }
 
     /// Starts the floor by QUIC on processor `cpu`.

@@ -1,7 +1,7 @@
 //! What a client writes to the log: what happened, and nothing that somebody must not know.
 
 #[expect(dead_code, reason = "the devices here have keys that the test knows")]
-#[path = "link_support/relay.rs"]
+#[path = "link/support/relay.rs"]
 mod relay;
 
 use std::fmt::Write as _;

@@ -83,20 +83,24 @@ fn print_baselines(table: &[Series], shapes: &[Shape]) {
     }
 }
 
-/// What QUIC costs, and whether the relay's own loop around quinn-proto is worth having.
+/// What QUIC costs, with fills and without, and whether the relay's own loop around quinn-proto is worth having.
 fn print_quic(table: &[Series], shapes: &[Shape]) {
-    let mut heading = Some(["relay-quic / relay", "relay-quic / floor-quic", "relay-quic / quinn"]);
+    let mut heading = Some(["to relay", "to floor-quic", "to quinn"]);
     for &shape in shapes {
-        let Some(quic) = find(table, Kind::RelayQuic, shape) else { continue };
-        let against = |kind| find(table, kind, shape).and_then(|other| ratio(quic, other));
-        if let Some([relay, floor, quinn]) = heading.take() {
-            println!("\n{:<24} {relay:<26}  {floor:<26}  {quinn}", "pairs x bytes x window");
+        for kind in [Kind::RelayQuic, Kind::RelayQuicBare] {
+            let Some(quic) = find(table, kind, shape) else { continue };
+            let against = |kind| find(table, kind, shape).and_then(|other| ratio(quic, other));
+            let start = |shape: &str, kind: &str| format!("{shape:<24} {kind:<15}");
+            if let Some([relay, floor, quinn]) = heading.take() {
+                let start = start("pairs x bytes x window", "");
+                println!("\n{start} {relay:<26}  {floor:<26}  {quinn}");
+            }
+            let to_relay = against(Kind::Relay).map(|it| it.to_string()).unwrap_or_default();
+            let to_floor = against(Kind::FloorQuic).map(|it| it.to_string()).unwrap_or_default();
+            let to_quinn = against(Kind::Quinn).map(|it| judged(it, QUINN_BAR)).unwrap_or_default();
+            let start = start(&name_of(shape), kind.name());
+            println!("{start} {to_relay:<26}  {to_floor:<26}  {to_quinn}");
         }
-        let to_relay = against(Kind::Relay).map(|ratio| ratio.to_string()).unwrap_or_default();
-        let to_floor = against(Kind::FloorQuic).map(|ratio| ratio.to_string()).unwrap_or_default();
-        let to_quinn = against(Kind::Quinn).map(|ratio| judged(ratio, QUINN_BAR));
-        let to_quinn = to_quinn.unwrap_or_default();
-        println!("{:<24} {to_relay:<26}  {to_floor:<26}  {to_quinn}", name_of(shape));
     }
 }
 
@@ -158,6 +162,8 @@ fn point(table: &[Series], shape: Shape) -> Value {
     let (quic, quinn) = (find(table, Kind::RelayQuic, shape), find(table, Kind::Quinn, shape));
     let quic_to_floor = quic.zip(find(table, Kind::FloorQuic, shape));
     let quic_to_floor = quic_to_floor.and_then(|(quic, floor)| ratio(quic, floor));
+    let bare = find(table, Kind::RelayQuicBare, shape);
+    let quic_to_bare = quic.zip(bare).and_then(|(quic, bare)| ratio(quic, bare));
     let quic_to_relay = quic.zip(relay).and_then(|(quic, relay)| ratio(quic, relay));
     let peer = best(table, Group::Peer, shape);
     let baseline = best(table, Group::Baseline, shape);
@@ -182,7 +188,9 @@ fn point(table: &[Series], shape: Shape) -> Value {
         "relay_to_best_peer": against(relay, peer, peer_bar(shape)),
         "relay_quic_to_relay": quic_to_relay,
         "relay_quic_to_floor_quic": quic_to_floor,
+        "relay_quic_to_bare": quic_to_bare,
         "relay_quic_to_quinn": against(quic, quinn, QUINN_BAR),
+        "relay_quic_bare_to_quinn": against(bare, quinn, QUINN_BAR),
         "failed": failed,
         "rounds": of_all(&|it| {
             it.outcomes.iter().map(|outcome| outcome_json(shape, outcome)).collect()

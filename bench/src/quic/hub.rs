@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use hushwire_uring::udp::{self, Datagram, Inbox, Outgoing, UdpOptions, UdpSocket};
 use hushwire_uring::{Completion, Interest, Kind, Ring, Token};
+use hushwire_wire::filler::{FILL, Filler};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
     EndpointConfig, EndpointEvent, Incoming, ServerConfig, Transmit, VarInt,
@@ -26,7 +27,16 @@ const POLL: Kind = Kind::poll(0);
 pub(crate) trait Port: Sized {
     /// Of one that somebody else has begun; `None` refuses it.
     fn accepted() -> Option<Self>;
+
+    /// What fills the connection's datagrams up, if something does.
+    fn filler(&mut self) -> Option<&mut Filler> {
+        None
+    }
 }
+
+/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
+/// four bytes where there are mostly two.
+const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// What a ring has told of a hub: something arrived.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +101,21 @@ pub(crate) struct Hub<P: Port> {
     /// Of each connection the earliest that is armed, and some that are not any more.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     out: Vec<u8>,
+}
+
+impl<P: Port> Wire<P> {
+    /// Fills the datagrams up that what was written will leave in, as endpoints do.
+    fn fill_up(&mut self) {
+        let Some(filler) = self.port.filler() else { return };
+        let is_established = !self.connection.is_handshaking();
+        let mut datagrams = self.connection.datagrams();
+        let max = datagrams.max_size().filter(|_| is_established);
+        if let Some(fill) = filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
+            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
+            // Where there is no room for it, it is the network that is behind.
+            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        }
+    }
 }
 
 impl<P: Port> fmt::Debug for Hub<P> {
@@ -331,6 +356,7 @@ impl<P: Port> Hub<P> {
             return Ok(());
         };
         wire.stirred = false;
+        wire.fill_up();
         let mut is_drained = false;
         loop {
             while let Some(event) = wire.connection.poll_endpoint_events() {
@@ -345,6 +371,9 @@ impl<P: Port> Hub<P> {
             self.out.clear();
             let transmit = wire.connection.poll_transmit(now, segments, &mut self.out);
             let Some(transmit) = transmit else { break };
+            if let Some(filler) = wire.port.filler() {
+                filler.left(transmit.size, transmit.segment_size, mtu);
+            }
             send(&self.socket, &transmit, &self.out)?;
         }
         if is_drained {

@@ -25,7 +25,9 @@ pub(crate) fn server_config() -> Result<ServerConfig> {
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(LANES))
         .receive_window(VarInt::from_u32(RECEIVE_BYTES))
-        .send_window(SEND_BYTES);
+        .send_window(SEND_BYTES)
+        // Nobody fills datagrams up here.
+        .datagram_receive_buffer_size(None);
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     Ok(config)

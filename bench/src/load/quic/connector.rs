@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::quic::limits::LANE_RECEIVE_BYTES;
+use hushwire_relay::transport::quic::limits::{FILL_RECEIVE_BYTES, LANE_RECEIVE_BYTES};
 use hushwire_wire::limits::{ALPN, LANES};
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{ClientConfig, TransportConfig, VarInt};
@@ -29,6 +29,15 @@ impl QuicConnector {
         Ok(Self { address, config })
     }
 
+    /// The same for devices that do not fill their datagrams up, and to which nobody else does.
+    #[must_use]
+    pub(crate) fn without_fills(mut self) -> Self {
+        let mut transport = transport();
+        transport.datagram_receive_buffer_size(None);
+        self.config.transport_config(Arc::new(transport));
+        self
+    }
+
     /// Where the relay is.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
@@ -50,7 +59,7 @@ fn transport() -> TransportConfig {
         .receive_window(VarInt::from_u32(QUIC_RECEIVE_BYTES))
         .send_window(QUIC_SEND_BYTES)
         .max_idle_timeout(None)
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(FILL_RECEIVE_BYTES))
         .allow_spin(false);
     transport
 }

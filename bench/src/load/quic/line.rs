@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use hushwire_wire::cell::{Class, HEADER_LEN, Header};
+use hushwire_wire::filler::Filler;
 use hushwire_wire::id::DeviceId;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{
@@ -47,12 +48,17 @@ pub(crate) struct Device {
     pub(super) lost: Option<ConnectionError>,
     /// It was full, and nobody knows yet that it is not any more.
     has_room: bool,
+    filler: Filler,
 }
 
 impl Port for Device {
     /// Nobody connects to a device.
     fn accepted() -> Option<Self> {
         None
+    }
+
+    fn filler(&mut self) -> Option<&mut Filler> {
+        Some(&mut self.filler)
     }
 }
 
@@ -81,6 +87,7 @@ impl Device {
             connected: false,
             lost: None,
             has_room: false,
+            filler: Filler::default(),
         }
     }
 
@@ -126,9 +133,9 @@ impl Line {
                     self.hand_over()?;
                 }
                 Event::Stream(StreamEvent::Stopped { .. }) => bail!("the server stopped a lane"),
+                Event::DatagramReceived => while self.connection.datagrams().recv().is_some() {},
                 Event::Stream(StreamEvent::Finished { .. })
                 | Event::HandshakeDataReady
-                | Event::DatagramReceived
                 | Event::DatagramsUnblocked => {}
             }
         }
@@ -228,7 +235,7 @@ impl Line {
         let mut stream = self.connection.send_stream(StreamId::new(Side::Client, Dir::Uni, lane));
         while !self.port.waiting.is_empty() {
             match stream.write_chunks(std::slice::from_mut(&mut self.port.waiting)) {
-                Ok(_) => {}
+                Ok(written) => self.port.filler.wrote(lane as usize, written.bytes),
                 Err(WriteError::Blocked) => return Ok(()),
                 Err(error) => return Err(error).context("a lane cannot be written to"),
             }

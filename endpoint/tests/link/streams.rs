@@ -1,20 +1,15 @@
 //! Streams with a name and an answer, against a real relay; and peers that open them badly.
 
-#[path = "link_support/raw.rs"]
-mod raw;
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::time::Duration;
 
+use crate::support::raw::RawPeer;
+use crate::support::relay::{TestRelay, pair};
 use hushwire::client::{Client, Options};
 use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::conversation::{StreamError, StreamId};
 use hushwire::keystore::Keystore;
 use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
-use raw::RawPeer;
-use relay::{TestRelay, pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn in_time<F: Future>(future: F) -> F::Output {

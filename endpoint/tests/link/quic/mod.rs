@@ -2,9 +2,7 @@
 
 mod connection;
 mod network;
-mod quic;
 mod race;
-#[path = "../link_support/server.rs"]
 mod server;
 
 use std::time::Duration;

@@ -1,18 +1,15 @@
 //! Pairing over a real relay: by spoken code, one-way, anew, and its end.
 
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Event, Events, Options, PairingOptions};
 use hushwire::keystore::{Grant, Keystore, KeystoreError};
 use hushwire::pairing::{Link, Qr, Verified};
 use hushwire::{Client, Error};
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
-use relay::{TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")

@@ -1,10 +1,8 @@
 //! The client against a real relay.
 
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::time::Duration;
 
+use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Event, Options};
 use hushwire::io::IoError;
 use hushwire::keystore::{Relay as KnownRelay, RelayTrust};
@@ -12,7 +10,6 @@ use hushwire::link::LinkError;
 use hushwire::{Client, Error};
 use hushwire_wire::code::Invite;
 use hushwire_wire::id::RelayId;
-use relay::{TestRelay, pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn in_time<F: Future>(future: F) -> F::Output {

@@ -11,7 +11,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig};
 use sha2::{Digest, Sha256};
 
-use crate::server;
+use crate::support::server;
 
 /// A server whose key is pinned, on a UDP port of its own.
 pub(super) struct QuicServer {

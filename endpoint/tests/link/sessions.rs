@@ -1,12 +1,10 @@
 //! Sessions begin, are renewed and begin again, whatever the network and the clocks do (`PROTOCOL.md` §6).
 
-mod link_support;
-
 use std::time::Duration;
 
+use crate::support::world::{Weather, World};
 use hushwire::conversation::{Event, StreamRead};
 use hushwire::journal::Outcome;
-use link_support::{Weather, World};
 use proptest::prelude::*;
 
 const LONG: Duration = Duration::from_secs(40_000);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hushwire::conversation::{Incoming, StreamId, StreamRead};
 
-use crate::link_support::{Weather, World};
+use crate::support::world::{Weather, World};
 
 /// How long each measurement is, of virtual time.
 const LONG: Duration = Duration::from_secs(2);

@@ -12,8 +12,9 @@ use hushwire_wire::cell::{Class, HEADER_LEN, Header};
 use hushwire_wire::control::{Control, GoawayReason, RequestId, Transport};
 use quinn::{Connection, ConnectionError, RecvStream};
 
-use crate::quic::{Greeter, QuicServer, cover};
-use crate::{ALPN, in_time, server};
+use super::server::{Greeter, QuicServer, cover};
+use super::{ALPN, in_time};
+use crate::support::server;
 
 fn connector(pin: [u8; 32]) -> Connector {
     Connector::new(&RelayTrust::Pins(vec![pin])).expect("one pin")

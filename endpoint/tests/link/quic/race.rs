@@ -13,8 +13,9 @@ use hushwire_wire::control::Transport;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 
-use crate::quic::{Greeter, QuicServer};
-use crate::{ALPN, in_time, server};
+use super::server::{Greeter, QuicServer};
+use super::{ALPN, in_time};
+use crate::support::server;
 
 fn racer(pin: [u8; 32], transports: Transports) -> Racer {
     Racer::new(&RelayTrust::Pins(vec![pin]), transports).expect("one pin")

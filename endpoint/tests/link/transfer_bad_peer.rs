@@ -1,13 +1,10 @@
 //! Peers that break the rules of a transfer: each costs its own transfer only, and nothing wrong gets a name.
 
-#[path = "link_support/raw.rs"]
-mod raw;
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::raw::{self, RawPeer};
+use crate::support::relay::{TestRelay, pair};
 use hushwire::Error;
 use hushwire::client::{Client, FileOptions};
 use hushwire::conversation::StreamId;
@@ -15,8 +12,6 @@ use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::keystore::Keystore;
 use hushwire::transfer::message::LABEL;
 use hushwire::transfer::{Saved, TransferError};
-use raw::RawPeer;
-use relay::{TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")

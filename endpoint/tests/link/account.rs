@@ -1,13 +1,10 @@
 //! Devices of one account at a real relay: registration with the new device's own signature.
 
-#[path = "link_support/raw.rs"]
-mod raw;
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::raw::{RawPeer, moment};
+use crate::support::relay::{TestRelay, pair as paired};
 use hushwire::account::{
     AccountLog, MESSAGE_BYTES_MAX, Message as AccountMessage, RotationError, Statement,
 };
@@ -22,8 +19,6 @@ use hushwire::suite::random::OsRandom;
 use hushwire::{Client, Error};
 use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
-use raw::{RawPeer, moment};
-use relay::{TestRelay, pair as paired};
 
 /// Pairs two clients by link; each calls the other as given.
 async fn meet((first, firsts_name): (&Client, &str), (second, seconds_name): (&Client, &str)) {

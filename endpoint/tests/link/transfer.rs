@@ -1,19 +1,16 @@
 //! Files across a real relay, with breaks on every side.
 
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Client, FileOptions, Options, Transfer};
 use hushwire::keystore::Keystore;
 use hushwire::suite::random::{OsRandom, Random as _};
 use hushwire::transfer::{Phase, Saved, TransferError};
 use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
-use relay::{TestRelay, pair};
 use tokio::io::AsyncWriteExt as _;
 
 async fn in_time<F: Future>(future: F) -> F::Output {

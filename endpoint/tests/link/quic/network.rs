@@ -12,9 +12,9 @@ use hushwire_wire::filler::SPARE_BYTES;
 use quinn::Connection;
 use tokio::net::UdpSocket;
 
-use crate::connection::settle;
-use crate::quic::{QuicServer, cover};
-use crate::{ALPN, in_time};
+use super::connection::settle;
+use super::server::{QuicServer, cover};
+use super::{ALPN, in_time};
 
 /// Passes datagrams between one client and a server, while it does.
 struct Network {

@@ -1,25 +1,20 @@
 //! TLS as an observer and an impostor see it: real servers and a real relay behind a listening proxy.
 
-#[path = "link_support/relay.rs"]
-mod relay;
-#[path = "link_support/server.rs"]
-mod server;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::support::relay::{TestRelay, pair};
+use crate::support::server::{self, keystore};
 use hushwire::client::{Event, Options};
 use hushwire::io::{Connector, IoError};
 use hushwire::keystore::{Relay, RelayTrust};
 use hushwire::{Client, Error};
 use hushwire_wire::cell::{Class, HEADER_LEN, set_counter};
 use hushwire_wire::control::{self, Control, GoawayReason, RequestId};
-use relay::{TestRelay, pair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use server::keystore;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 

@@ -1,14 +1,12 @@
 //! Every message ends once, in one of three ways, and reaches the application once, whatever is killed meanwhile.
 
-mod link_support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::world::{Dice, Weather, World};
 use hushwire::conversation::{Event, Incoming, OutboxLimits};
 use hushwire::journal::{Logs, MessageId, Outcome};
 use hushwire_wire::control::Undelivered;
-use link_support::{Dice, Weather, World};
 
 const LONG: Duration = Duration::from_secs(400_000);
 

@@ -1,14 +1,10 @@
 //! Messages arrive once and in order, streams whole or reported as truncated, whatever the network does.
 
-#[path = "link_conversation/fairness.rs"]
-mod fairness;
-mod link_support;
-
 use std::time::Duration;
 
+use crate::support::world::{Dice, Weather, World};
 use hushwire::conversation::{Event, Incoming, OutboxLimits, StreamError, StreamRead};
 use hushwire::journal::Outcome;
-use link_support::{Dice, Weather, World};
 
 const LONG: Duration = Duration::from_secs(40_000);
 

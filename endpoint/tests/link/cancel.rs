@@ -1,17 +1,14 @@
 //! Futures of a client that are dropped at random points, against a real relay; and that handles may go between threads.
 
-#[path = "link_support/relay.rs"]
-mod relay;
-
 use std::time::Duration;
 
+use crate::support::relay::{TestRelay, pair};
 use hushwire::client::{
     Client, Delivery, Events, FileOptions, IncomingMessage, IncomingTransfer, PairingOffer,
     PendingPair, SpokenOffer, StreamReader, StreamWriter, Transfer,
 };
 use hushwire::pairing::{Link, Spoken};
 use hushwire::{DeviceId, Error};
-use relay::{TestRelay, pair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const fn shared<T: Send + Sync + 'static>() {}
