@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::raw::{RawPeer, moment};
-use crate::support::relay::{TestRelay, pair as paired};
 use hushwire::account::{
     AccountLog, MESSAGE_BYTES_MAX, Message as AccountMessage, RotationError, Statement,
 };
@@ -19,6 +17,9 @@ use hushwire::suite::random::OsRandom;
 use hushwire::{Client, Error};
 use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
+
+use crate::support::raw::{RawPeer, moment};
+use crate::support::relay::{TestRelay, pair as paired};
 
 /// Pairs two clients by link; each calls the other as given.
 async fn meet((first, firsts_name): (&Client, &str), (second, seconds_name): (&Client, &str)) {

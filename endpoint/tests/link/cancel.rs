@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::relay::{TestRelay, pair};
 use hushwire::client::{
     Client, Delivery, Events, FileOptions, IncomingMessage, IncomingTransfer, PairingOffer,
     PendingPair, SpokenOffer, StreamReader, StreamWriter, Transfer,
@@ -10,6 +9,8 @@ use hushwire::client::{
 use hushwire::pairing::{Link, Spoken};
 use hushwire::{DeviceId, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::relay::{TestRelay, pair};
 
 const fn shared<T: Send + Sync + 'static>() {}
 const _: () = {

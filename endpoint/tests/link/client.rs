@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Event, Options};
-use hushwire::io::IoError;
+use hushwire::io::{IoError, Transports};
 use hushwire::keystore::{Relay as KnownRelay, RelayTrust};
 use hushwire::link::LinkError;
 use hushwire::{Client, Error};
@@ -12,13 +11,27 @@ use hushwire_wire::code::Invite;
 use hushwire_wire::id::RelayId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::by_either_transport;
+use crate::support::relay::{self, TestRelay, pair};
+
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
-#[tokio::test]
-async fn two_devices_pair_and_exchange_messages() {
-    let relay = TestRelay::start(2, "");
+by_either_transport!(
+    two_devices_pair_and_exchange_messages,
+    a_stream_crosses_whole_with_its_end,
+    a_dropped_writer_is_an_error_and_not_an_end,
+    messages_survive_a_relay_that_starts_anew,
+    the_newer_connection_of_a_device_takes_over,
+    each_wrong_introduction_has_its_sentence,
+    pairing_links_work_once_and_only_here,
+    an_unpaired_device_is_refused_and_waits_no_longer,
+    nobody_listens_is_worth_another_try,
+);
+
+async fn two_devices_pair_and_exchange_messages(transports: Transports) {
+    let relay = TestRelay::start(2, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     for number in 0..20_u8 {
@@ -40,9 +53,8 @@ async fn two_devices_pair_and_exchange_messages() {
     assert!(alice.relay_clock().await.expect("a clock") > 1_700_000_000_000);
 }
 
-#[tokio::test]
-async fn a_stream_crosses_whole_with_its_end() {
-    let relay = TestRelay::start(1, "");
+async fn a_stream_crosses_whole_with_its_end(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     let content: Vec<u8> = (0..9_000_000_u32).map(|n| (n % 253) as u8).collect();
@@ -61,9 +73,8 @@ async fn a_stream_crosses_whole_with_its_end() {
     assert!(bytes == content);
 }
 
-#[tokio::test]
-async fn a_dropped_writer_is_an_error_and_not_an_end() {
-    let relay = TestRelay::start(1, "");
+async fn a_dropped_writer_is_an_error_and_not_an_end(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     let write = async {
@@ -85,16 +96,15 @@ async fn a_dropped_writer_is_an_error_and_not_an_end() {
 
 /// Stops the relay and starts it again at the same address.
 fn restart(relay: TestRelay) -> TestRelay {
-    let TestRelay { relay, directory } = relay;
+    let TestRelay { relay, directory, transports } = relay;
     let port = relay.address().port();
     relay.stop();
     relay.wait().expect("a clean end");
-    TestRelay { relay: relay::start_at(&directory, port, 1, ""), directory }
+    TestRelay { relay: relay::start_at(&directory, port, 1, ""), directory, transports }
 }
 
-#[tokio::test]
-async fn messages_survive_a_relay_that_starts_anew() {
-    let mut relay = TestRelay::start(1, "");
+async fn messages_survive_a_relay_that_starts_anew(transports: Transports) {
+    let mut relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     let mut events = alice.events();
@@ -132,9 +142,8 @@ async fn messages_survive_a_relay_that_starts_anew() {
     drop(relay);
 }
 
-#[tokio::test]
-async fn the_newer_connection_of_a_device_takes_over() {
-    let relay = TestRelay::start(1, "");
+async fn the_newer_connection_of_a_device_takes_over(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let bob = relay.enroll("bob").await;
     let alice = relay.enroll("alice").await;
     pair(&alice, &bob).await;
@@ -142,7 +151,7 @@ async fn the_newer_connection_of_a_device_takes_over() {
     let (from, to) = (relay.directory.path().join("alice"), relay.directory.path().join("copy"));
     copy(&from, &to);
     let keystore = hushwire::keystore::Keystore::open(&to).expect("the copy opens");
-    let copy = Client::connect(keystore, Options::default()).await.expect("connected");
+    let copy = Client::connect(keystore, relay.options()).await.expect("connected");
     let error = in_time(alice.receive()).await.expect_err("superseded");
     assert!(matches!(error, Error::Superseded), "{error}");
     assert!(!error.is_retryable());
@@ -164,18 +173,16 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-#[tokio::test]
-async fn each_wrong_introduction_has_its_sentence() {
-    let relay = TestRelay::start(1, "");
+async fn each_wrong_introduction_has_its_sentence(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let invite = relay.invite();
-    let client = Client::enroll(relay.keystore("first"), &invite, Options::default())
-        .await
-        .expect("enrolled");
-    let used = Client::enroll(relay.keystore("second"), &invite, Options::default()).await;
+    let client =
+        Client::enroll(relay.keystore("first"), &invite, relay.options()).await.expect("enrolled");
+    let used = Client::enroll(relay.keystore("second"), &invite, relay.options()).await;
     let error = used.expect_err("an invite works once");
     assert!(matches!(error, Error::InviteRefused(_)) && !error.is_retryable(), "{error}");
 
-    let none = Client::connect(relay.keystore("third"), Options::default()).await;
+    let none = Client::connect(relay.keystore("third"), relay.options()).await;
     assert!(matches!(none, Err(Error::NotEnrolled)));
 
     let known = |trust, id| {
@@ -183,7 +190,7 @@ async fn each_wrong_introduction_has_its_sentence() {
         let address = relay.relay.address().to_string();
         let known = KnownRelay { address, trust, relay: id, account: String::new() };
         keystore.set_relay(known).expect("stored");
-        Client::connect(keystore, Options::default())
+        Client::connect(keystore, relay.options())
     };
     let (pin, id) = (relay.relay.pin(), relay.relay.relay_id());
     let error = known(RelayTrust::Pins(vec![pin]), id).await.expect_err("not enrolled");
@@ -213,12 +220,11 @@ fn rand_name() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-#[tokio::test]
-async fn pairing_links_work_once_and_only_here() {
+async fn pairing_links_work_once_and_only_here(transports: Transports) {
     use hushwire::client::PairingOptions;
     use hushwire::pairing::Link;
 
-    let relay = TestRelay::start(1, "");
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await.expect("offered");
     let link = offer.link();
@@ -243,9 +249,8 @@ async fn pairing_links_work_once_and_only_here() {
     assert!(matches!(error, Error::OtherRelay(_)), "{error}");
 }
 
-#[tokio::test]
-async fn an_unpaired_device_is_refused_and_waits_no_longer() {
-    let relay = TestRelay::start(1, "");
+async fn an_unpaired_device_is_refused_and_waits_no_longer(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     let waiting = alice.enqueue(bob.device(), b"never taken".to_vec()).await.expect("room");
@@ -260,20 +265,19 @@ async fn an_unpaired_device_is_refused_and_waits_no_longer() {
     assert!(first == b"never taken" || first == b"again");
 }
 
-#[tokio::test]
-async fn nobody_listens_is_worth_another_try() {
-    let relay = TestRelay::start(1, "");
+async fn nobody_listens_is_worth_another_try(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let invite = relay.invite();
     let keystore = relay.keystore("late");
     relay.relay.stop();
     relay.relay.wait().expect("a clean end");
-    let error = Client::enroll(keystore, &invite, Options::default()).await.expect_err("nobody");
+    let error = Client::enroll(keystore, &invite, relay.options()).await.expect_err("nobody");
     assert!(matches!(error, Error::Io(IoError::Connect { .. })) && error.is_retryable(), "{error}");
 }
 
 #[test]
 fn an_invite_is_read_back() {
-    let relay = TestRelay::start(1, "");
+    let relay = TestRelay::start(1, "").by(transports);
     let invite = relay.invite();
     assert_eq!(Invite::from_text(&invite.to_text()).expect("round trip"), invite);
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::world::{Dice, Weather, World};
 use hushwire::conversation::{Event, Incoming, OutboxLimits, StreamError, StreamRead};
 use hushwire::journal::Outcome;
+
+use crate::support::world::{Dice, Weather, World};
 
 const LONG: Duration = Duration::from_secs(40_000);
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::world::{Dice, Weather, World};
 use hushwire::conversation::{Event, Incoming, OutboxLimits};
 use hushwire::journal::{Logs, MessageId, Outcome};
 use hushwire_wire::control::Undelivered;
+
+use crate::support::world::{Dice, Weather, World};
 
 const LONG: Duration = Duration::from_secs(400_000);
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Event, Events, Options, PairingOptions};
+use hushwire::io::Transports;
 use hushwire::keystore::{Grant, Keystore, KeystoreError};
 use hushwire::pairing::{Link, Qr, Verified};
 use hushwire::{Client, Error};
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
+
+use crate::support::by_either_transport;
+use crate::support::relay::{self, TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
@@ -17,11 +20,11 @@ async fn in_time<F: Future>(future: F) -> F::Output {
 
 /// Stops the relay; what starts it again at the same address.
 fn stop(relay: TestRelay) -> impl FnOnce() -> TestRelay {
-    let TestRelay { relay, directory } = relay;
+    let TestRelay { relay, directory, transports } = relay;
     let port = relay.address().port();
     relay.stop();
     relay.wait().expect("a clean end");
-    move || TestRelay { relay: relay::start_at(&directory, port, 1, ""), directory }
+    move || TestRelay { relay: relay::start_at(&directory, port, 1, ""), directory, transports }
 }
 
 async fn tell(from: &Client, to: &Client, what: &[u8]) {
@@ -55,12 +58,24 @@ fn grant_of(client: &Client, peer: DeviceId) -> Grant {
 async fn reopened(relay: &TestRelay, client: Client, name: &str) -> Client {
     client.close().await;
     let keystore = Keystore::open(&relay.directory.path().join(name)).expect("its keystore");
-    Client::connect(keystore, Options::default()).await.expect("connected")
+    Client::connect(keystore, relay.options()).await.expect("connected")
 }
 
-#[tokio::test]
-async fn a_spoken_code_is_all_it_takes() {
-    let relay = TestRelay::start(2, "");
+by_either_transport!(
+    a_spoken_code_is_all_it_takes,
+    one_wrong_guess_destroys_the_code_at_both_ends,
+    spoken_codes_that_cannot_work_are_refused_before_the_relay_hears_of_them,
+    nameplates_that_are_taken_are_drawn_again,
+    a_code_that_a_camera_read_needs_no_digits,
+    a_pairing_in_one_direction_waits_for_the_grant,
+    the_wish_to_grant_outlives_the_connection_and_the_process,
+    a_peer_that_was_removed_offline_is_refused_once_the_relay_is_back,
+    a_device_that_lost_its_peers_pairs_again_and_keeps_its_name,
+    a_new_device_gets_the_name_once_the_old_one_is_gone,
+);
+
+async fn a_spoken_code_is_all_it_takes(transports: Transports) {
+    let relay = TestRelay::start(2, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_spoken(PairingOptions::default()).await.expect("offered");
     let said = offer.code().to_uppercase().replace('-', " ");
@@ -90,9 +105,8 @@ async fn a_spoken_code_is_all_it_takes() {
 }
 
 /// Bob mishears, or somebody guesses: both ends hear of it, and the code does not come back with a new process.
-#[tokio::test]
-async fn one_wrong_guess_destroys_the_code_at_both_ends() {
-    let relay = TestRelay::start(1, "");
+async fn one_wrong_guess_destroys_the_code_at_both_ends(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_spoken(PairingOptions::default()).await.expect("offered");
     let said = offer.code();
@@ -118,9 +132,10 @@ async fn one_wrong_guess_destroys_the_code_at_both_ends() {
     }
 }
 
-#[tokio::test]
-async fn spoken_codes_that_cannot_work_are_refused_before_the_relay_hears_of_them() {
-    let relay = TestRelay::start(1, "");
+async fn spoken_codes_that_cannot_work_are_refused_before_the_relay_hears_of_them(
+    transports: Transports,
+) {
+    let relay = TestRelay::start(1, "").by(transports);
     let alice = relay.enroll("alice").await;
     let offer = alice.offer_spoken(PairingOptions::default()).await.expect("offered");
     let error = alice.join_spoken(&offer.code()).await.expect_err("its own");
@@ -136,9 +151,8 @@ async fn spoken_codes_that_cannot_work_are_refused_before_the_relay_hears_of_the
 }
 
 /// 48 offers among 99 nameplates: some collide, at the relay or here, and each gets one of its own.
-#[tokio::test]
-async fn nameplates_that_are_taken_are_drawn_again() {
-    let relay = TestRelay::start(1, "");
+async fn nameplates_that_are_taken_are_drawn_again(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let mut nameplates = BTreeSet::new();
     let (mut clients, mut offers) = (Vec::new(), Vec::new());
     for name in ["alice", "bob", "carol"] {
@@ -154,9 +168,8 @@ async fn nameplates_that_are_taken_are_drawn_again() {
     assert_eq!(nameplates.len(), 48);
 }
 
-#[tokio::test]
-async fn a_code_that_a_camera_read_needs_no_digits() {
-    let relay = TestRelay::start(1, "");
+async fn a_code_that_a_camera_read_needs_no_digits(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_pairing::<Qr>(PairingOptions::default()).await.expect("offered");
     let link = offer.link();
@@ -171,9 +184,8 @@ async fn a_code_that_a_camera_read_needs_no_digits() {
     tell(&alice, &bob, b"seen").await;
 }
 
-#[tokio::test]
-async fn a_pairing_in_one_direction_waits_for_the_grant() {
-    let relay = TestRelay::start(1, "");
+async fn a_pairing_in_one_direction_waits_for_the_grant(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await.expect("offered");
     let link = offer.link();
@@ -214,9 +226,8 @@ async fn a_pairing_in_one_direction_waits_for_the_grant() {
 }
 
 /// The relay goes away between the meeting and the confirmation.
-#[tokio::test]
-async fn the_wish_to_grant_outlives_the_connection_and_the_process() {
-    let relay = TestRelay::start(1, "");
+async fn the_wish_to_grant_outlives_the_connection_and_the_process(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await.expect("offered");
     let link = offer.link();
@@ -246,7 +257,7 @@ async fn the_wish_to_grant_outlives_the_connection_and_the_process() {
         loop {
             // The old process lets go of the keystore when its task has ended.
             match Keystore::open(&relay.directory.path().join("bob")) {
-                Ok(keystore) => break Client::connect(keystore, Options::default()).await,
+                Ok(keystore) => break Client::connect(keystore, relay.options()).await,
                 Err(KeystoreError::Locked { .. }) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
@@ -257,9 +268,8 @@ async fn the_wish_to_grant_outlives_the_connection_and_the_process() {
     assert_eq!(grant_of(&bob, alice.device()), Grant::Given);
 }
 
-#[tokio::test]
-async fn a_peer_that_was_removed_offline_is_refused_once_the_relay_is_back() {
-    let relay = TestRelay::start(1, "");
+async fn a_peer_that_was_removed_offline_is_refused_once_the_relay_is_back(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     tell(&alice, &bob, b"friends").await;
@@ -278,9 +288,8 @@ async fn a_peer_that_was_removed_offline_is_refused_once_the_relay_is_back() {
 }
 
 /// Bob's keystore is restored to a day before the pairing: the same device, which knows nobody.
-#[tokio::test]
-async fn a_device_that_lost_its_peers_pairs_again_and_keeps_its_name() {
-    let relay = TestRelay::start(1, "");
+async fn a_device_that_lost_its_peers_pairs_again_and_keeps_its_name(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);
     pair(&alice, &bob).await;
     tell(&alice, &bob, b"before").await;
@@ -290,7 +299,7 @@ async fn a_device_that_lost_its_peers_pairs_again_and_keeps_its_name() {
     let record = home.join("peers").join(alice.device().to_text() + ".json");
     std::fs::remove_file(record).expect("it was there");
     let keystore = Keystore::open(&home).expect("his keystore");
-    let bob = Client::connect(keystore, Options::default()).await.expect("connected");
+    let bob = Client::connect(keystore, relay.options()).await.expect("connected");
     assert!(bob.peers().is_empty() && bob.device() == device);
 
     let offer = alice.offer_pairing::<Link>(PairingOptions::default()).await.expect("offered");
@@ -310,9 +319,8 @@ async fn a_device_that_lost_its_peers_pairs_again_and_keeps_its_name() {
 }
 
 /// Bob has a new device: another ID, and his name is taken by the old one.
-#[tokio::test]
-async fn a_new_device_gets_the_name_once_the_old_one_is_gone() {
-    let relay = TestRelay::start(1, "");
+async fn a_new_device_gets_the_name_once_the_old_one_is_gone(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, old) = (relay.enroll("alice").await, relay.enroll("old").await);
     pair(&alice, &old).await;
     let new = relay.enroll("new").await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::world::{Weather, World};
 use hushwire::conversation::{Event, StreamRead};
 use hushwire::journal::Outcome;
 use proptest::prelude::*;
+
+use crate::support::world::{Weather, World};
 
 const LONG: Duration = Duration::from_secs(40_000);
 const DAY_S: i64 = 86_400;

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use crate::support::raw::RawPeer;
-use crate::support::relay::{TestRelay, pair};
 use hushwire::client::{Client, Options};
 use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::conversation::{StreamError, StreamId};
+use hushwire::io::Transports;
 use hushwire::keystore::Keystore;
 use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::by_either_transport;
+use crate::support::raw::RawPeer;
+use crate::support::relay::{TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
@@ -41,9 +44,18 @@ async fn ask(client: &Client, to: &Client, label: &str, question: &[u8]) -> Vec<
     answer
 }
 
-#[tokio::test]
-async fn answers_find_who_asked() {
-    let relay = TestRelay::start(1, "");
+by_either_transport!(
+    answers_find_who_asked,
+    a_question_that_nobody_answers_has_an_empty_answer,
+    an_answer_may_be_larger_than_any_window_and_come_first,
+    who_awaits_an_answer_hears_that_the_session_is_lost,
+    a_bad_preamble_costs_its_own_stream_only,
+    a_stream_is_answered_once,
+    streams_that_are_opened_and_abandoned_leave_nothing,
+);
+
+async fn answers_find_who_asked(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = two(&relay).await;
     let serve = async {
         for _ in 0..40 {
@@ -97,9 +109,8 @@ async fn answers_find_who_asked() {
     }
 }
 
-#[tokio::test]
-async fn a_question_that_nobody_answers_has_an_empty_answer() {
-    let relay = TestRelay::start(1, "");
+async fn a_question_that_nobody_answers_has_an_empty_answer(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = two(&relay).await;
     let drop_all = async {
         loop {
@@ -124,9 +135,8 @@ async fn a_question_that_nobody_answers_has_an_empty_answer() {
     .await;
 }
 
-#[tokio::test]
-async fn an_answer_may_be_larger_than_any_window_and_come_first() {
-    let relay = TestRelay::start(1, "");
+async fn an_answer_may_be_larger_than_any_window_and_come_first(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = two(&relay).await;
     let answer: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
     let serve = async {
@@ -151,9 +161,8 @@ async fn an_answer_may_be_larger_than_any_window_and_come_first() {
     assert!(bytes == answer);
 }
 
-#[tokio::test]
-async fn who_awaits_an_answer_hears_that_the_session_is_lost() {
-    let relay = TestRelay::start(1, "");
+async fn who_awaits_an_answer_hears_that_the_session_is_lost(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (alice, bob) = two(&relay).await;
     let (writer, mut reader) = bob.open_channel(alice.device(), "x").await.expect("a channel");
     let question = in_time(alice.accept_stream()).await.expect("accepted");
@@ -167,7 +176,7 @@ async fn who_awaits_an_answer_hears_that_the_session_is_lost() {
             }
         }
     });
-    let alice = Client::connect(keystore.await, Options::default()).await.expect("connected");
+    let alice = Client::connect(keystore.await, relay.options()).await.expect("connected");
     let (sent, _) =
         in_time(async { tokio::join!(alice.send(bob.device(), b"here again"), bob.receive()) })
             .await;
@@ -188,9 +197,8 @@ fn preamble(label: &str, awaits: bool, answers: u32) -> Vec<u8> {
     Preamble { label, awaits, answers: std::num::NonZeroU32::new(answers) }.encode()
 }
 
-#[tokio::test]
-async fn a_bad_preamble_costs_its_own_stream_only() {
-    let relay = TestRelay::start(1, "");
+async fn a_bad_preamble_costs_its_own_stream_only(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (bob, mut raw) = client_and_raw(&relay).await;
     // Never sent whole; the stream is held and nobody is troubled with it.
     let silent = raw.open(b"\x05\x00\x00").await;
@@ -222,9 +230,8 @@ async fn a_bad_preamble_costs_its_own_stream_only() {
     assert_eq!(raw.refused(silent).await, StreamError::Abandoned(1));
 }
 
-#[tokio::test]
-async fn a_stream_is_answered_once() {
-    let relay = TestRelay::start(1, "");
+async fn a_stream_is_answered_once(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (bob, mut raw) = client_and_raw(&relay).await;
     let peer = bob.peers()[0].device;
     let asking = async {
@@ -254,9 +261,8 @@ async fn a_stream_is_answered_once() {
     in_time(async { tokio::join!(rest, finish(&mut raw, first)) }).await;
 }
 
-#[tokio::test]
-async fn streams_that_are_opened_and_abandoned_leave_nothing() {
-    let relay = TestRelay::start(1, "");
+async fn streams_that_are_opened_and_abandoned_leave_nothing(transports: Transports) {
+    let relay = TestRelay::start(1, "").by(transports);
     let (bob, mut raw) = client_and_raw(&relay).await;
     #[expect(clippy::disallowed_methods, reason = "the raw end has no clock of its own")]
     let now = || hushwire::conversation::Moment { now: std::time::Instant::now(), unix_ns: 0 };

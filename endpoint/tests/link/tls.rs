@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::support::relay::{TestRelay, pair};
-use crate::support::server::{self, keystore};
 use hushwire::client::{Event, Options};
 use hushwire::io::{Connector, IoError};
 use hushwire::keystore::{Relay, RelayTrust};
@@ -15,6 +13,9 @@ use hushwire::{Client, Error};
 use hushwire_wire::cell::{Class, HEADER_LEN, set_counter};
 use hushwire_wire::control::{self, Control, GoawayReason, RequestId};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::support::relay::{TestRelay, pair};
+use crate::support::server::{self, keystore};
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 

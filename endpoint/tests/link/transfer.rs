@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::relay::{self, TestRelay, pair};
 use hushwire::client::{Client, FileOptions, Options, Transfer};
 use hushwire::keystore::Keystore;
 use hushwire::suite::random::{OsRandom, Random as _};
@@ -12,6 +11,8 @@ use hushwire::transfer::{Phase, Saved, TransferError};
 use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
+
+use crate::support::relay::{self, TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
@@ -153,13 +154,13 @@ async fn a_transfer_survives_a_relay_that_starts_anew() {
     let mut transfer = place.send(&path).await;
     let saving = tokio::spawn(save(place.bob.clone(), place.inbox.clone()));
     durable(&transfer, 1).await;
-    let TestRelay { relay, directory } = place.relay;
+    let TestRelay { relay, directory, transports } = place.relay;
     let port = relay.address().port();
     relay.stop();
     relay.wait().expect("a clean end");
     assert!(!saving.is_finished());
     let relay = relay::start_at(&directory, port, 1, "");
-    place.relay = TestRelay { relay, directory };
+    place.relay = TestRelay { relay, directory, transports };
     in_time(transfer.finished()).await.expect("sent");
     let saved = in_time(saving).await.expect("it ran");
     assert!(std::fs::read(saved.path).expect("there") == bytes);

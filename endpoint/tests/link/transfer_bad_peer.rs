@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::raw::{self, RawPeer};
-use crate::support::relay::{TestRelay, pair};
 use hushwire::Error;
 use hushwire::client::{Client, FileOptions};
 use hushwire::conversation::StreamId;
@@ -12,6 +10,9 @@ use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::keystore::Keystore;
 use hushwire::transfer::message::LABEL;
 use hushwire::transfer::{Saved, TransferError};
+
+use crate::support::raw::{self, RawPeer};
+use crate::support::relay::{TestRelay, pair};
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")

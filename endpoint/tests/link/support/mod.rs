@@ -4,3 +4,21 @@ pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod world;
+
+/// Tests that take a client by TLS and by QUIC.
+macro_rules! by_either_transport {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn by_tls() {
+                super::$name(hushwire::io::Transports::OnlyTls).await;
+            }
+
+            #[tokio::test]
+            async fn by_quic() {
+                super::$name(hushwire::io::Transports::OnlyQuic).await;
+            }
+        }
+    )+};
+}
+pub(crate) use by_either_transport;

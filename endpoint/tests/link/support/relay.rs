@@ -5,6 +5,7 @@ use std::time::Duration;
 use hushwire::Client;
 use hushwire::client::{Options, PairingOptions};
 use hushwire::identity::Identity;
+use hushwire::io::Transports;
 use hushwire::keystore::Keystore;
 use hushwire::pairing::Link;
 use hushwire::suite::random::OsRandom;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 pub(crate) struct TestRelay {
     pub(crate) relay: Relay,
     pub(crate) directory: TempDir,
+    /// By what its clients come.
+    pub(crate) transports: Transports,
 }
 
 impl TestRelay {
@@ -22,7 +25,16 @@ impl TestRelay {
     pub(crate) fn start(shards: u32, limits: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let relay = start_at(&directory, 0, shards, limits);
-        Self { relay, directory }
+        Self { relay, directory, transports: Transports::Both }
+    }
+
+    /// The same, whose clients come by these.
+    pub(crate) fn by(self, transports: Transports) -> Self {
+        Self { transports, ..self }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options { transports: self.transports, ..Options::default() }
     }
 
     pub(crate) fn invite(&self) -> Invite {
@@ -36,9 +48,7 @@ impl TestRelay {
     }
 
     pub(crate) async fn enroll(&self, name: &str) -> Client {
-        Client::enroll(self.keystore(name), &self.invite(), Options::default())
-            .await
-            .expect("enrolled")
+        Client::enroll(self.keystore(name), &self.invite(), self.options()).await.expect("enrolled")
     }
 }
 
