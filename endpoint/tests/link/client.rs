@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hushwire::client::{Event, Options};
+use hushwire::client::Event;
 use hushwire::io::{IoError, Transports};
 use hushwire::keystore::{Relay as KnownRelay, RelayTrust};
 use hushwire::link::LinkError;
@@ -268,16 +268,16 @@ async fn an_unpaired_device_is_refused_and_waits_no_longer(transports: Transport
 async fn nobody_listens_is_worth_another_try(transports: Transports) {
     let relay = TestRelay::start(1, "").by(transports);
     let invite = relay.invite();
-    let keystore = relay.keystore("late");
+    let (keystore, options) = (relay.keystore("late"), relay.options());
     relay.relay.stop();
     relay.relay.wait().expect("a clean end");
-    let error = Client::enroll(keystore, &invite, relay.options()).await.expect_err("nobody");
+    let error = Client::enroll(keystore, &invite, options).await.expect_err("nobody");
     assert!(matches!(error, Error::Io(IoError::Connect { .. })) && error.is_retryable(), "{error}");
 }
 
 #[test]
 fn an_invite_is_read_back() {
-    let relay = TestRelay::start(1, "").by(transports);
+    let relay = TestRelay::start(1, "");
     let invite = relay.invite();
     assert_eq!(Invite::from_text(&invite.to_text()).expect("round trip"), invite);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hushwire::client::{Event, Events, Options, PairingOptions};
+use hushwire::client::{Event, Events, PairingOptions};
 use hushwire::io::Transports;
 use hushwire::keystore::{Grant, Keystore, KeystoreError};
 use hushwire::pairing::{Link, Qr, Verified};

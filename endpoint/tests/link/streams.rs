@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hushwire::client::{Client, Options};
+use hushwire::client::Client;
 use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::conversation::{StreamError, StreamId};
 use hushwire::io::Transports;

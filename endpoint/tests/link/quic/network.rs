@@ -1,8 +1,9 @@
 //! What a network between does, and sees.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use hushwire::io::{CellStream, Connector, Filled};
@@ -21,7 +22,7 @@ struct Network {
     address: SocketAddr,
     is_out: Arc<AtomicBool>,
     /// The sizes of the client's datagrams.
-    sizes: Arc<Mutex<Vec<usize>>>,
+    sizes: Receiver<usize>,
 }
 
 /// The network passes no larger datagrams: the least that QUIC asks of one (RFC 9000 §14).
@@ -39,8 +40,7 @@ impl Network {
         let address = front.local_addr().expect("an address");
         let is_out = Arc::new(AtomicBool::new(false));
         let out = is_out.clone();
-        let sizes = Arc::new(Mutex::new(Vec::new()));
-        let seen = sizes.clone();
+        let (seen, sizes) = channel();
         tokio::spawn(async move {
             let (mut there, mut here) = ([0; 2_048], [0; 2_048]);
             let mut client = None;
@@ -49,7 +49,8 @@ impl Network {
                     came = front.recv_from(&mut there) => {
                         let (length, from) = came.expect("a datagram");
                         client = Some(from);
-                        seen.lock().expect("nobody panics").push(length);
+                        // Nobody may want to know.
+                        let _unread = seen.send(length);
                         (&back, server, &there[..length])
                     }
                     came = back.recv(&mut here) => {
@@ -68,9 +69,8 @@ impl Network {
 
     /// The sizes of the client's datagrams that may have carried a cell, since last asked.
     fn sizes(&self) -> Vec<usize> {
-        let sizes = std::mem::take(&mut *self.sizes.lock().expect("nobody panics"));
         let passed = SMALL_BYTES..=DATAGRAM_BYTES_MAX;
-        sizes.into_iter().filter(|size| passed.contains(size)).collect()
+        self.sizes.try_iter().filter(|size| passed.contains(size)).collect()
     }
 }
 
