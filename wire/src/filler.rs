@@ -22,31 +22,42 @@ const STREAM_BYTES: u8 = 2;
 const STREAM_LENGTH_BYTES: usize = 2;
 
 /// Left free for an acknowledgement, with counts of ECN and some ranges, and for what an implementation leaves unused at
-/// the end of a packet: a filled datagram is shorter than the path's MTU by at most this, besides what is said at
-/// [`Filler`].
+/// the end of a packet.
 pub const SPARE_BYTES: usize = 64;
-/// A datagram that is shorter than the path's MTU by more than this took the last byte that any stream had.
+/// A datagram that is shorter than the path's MTU by more than this took the last byte that any stream had: before it
+/// sends an acknowledgement alone, an implementation sends what may leave. Probes after a loss may be shorter as well, and
+/// cost a fill at most.
 pub const UNUSED_BYTES_MAX: usize = 25;
-/// What fills: as many of these as it takes, and no more. Nobody reads them, and they are encrypted.
-pub static FILL: [u8; FILL_BYTES_MAX] = [0; FILL_BYTES_MAX];
 /// The most that fills at a time: beyond the MTU of an Ethernet.
-pub const FILL_BYTES_MAX: usize = 1_536;
-/// A datagram of fewer bytes carries no cell to its end: it may be an acknowledgement alone.
-const CELL_DATAGRAM_BYTES_MIN: usize = 128;
+const FILL_BYTES_MAX: usize = 1_536;
+/// What fills. Nobody reads it, and it is encrypted.
+static FILL: [u8; FILL_BYTES_MAX] = [0; FILL_BYTES_MAX];
+/// The heads of the longest DATAGRAM frame and of its packet, as bounds: 9, and 1, 20 of the connection ID, 4 of the
+/// packet number and 16 of the tag.
+const HEADS_BYTES_MAX: usize = 9 + 41;
+/// So much more than the largest DATAGRAM frame carries is there for frames: the bound of its head, and of the packet
+/// number what is more than two bytes.
+const BESIDE_BYTES: usize = 9 + 2;
+/// Fills of a peer that are kept until somebody throws them away, in bytes: later ones push earlier ones out.
+pub const FILL_RECEIVE_BYTES: usize = 4 * 1024;
+/// What waits to leave of fills, in bytes: one, so that they never stand in front of cells.
+pub const FILL_SEND_BYTES: usize = 2 * 1024;
 
 /// Fills the datagrams of one direction of one connection.
 ///
-/// A fill makes the sum of a burst's frames come to whole packets. It is as exact as the lengths of packet numbers and of
-/// STREAM frames can be told beforehand: mostly a byte for each packet. A burst that the congestion window holds up goes out as it
-/// is, for a fill would take room from cells; so does what is sent again after a loss.
+/// A fill makes the sum of a burst's frames come to whole packets, up to [`SPARE_BYTES`] and [`UNUSED_BYTES_MAX`] for each
+/// lane but one. It is as exact as the lengths of
+/// packet numbers and of STREAM frames can be told beforehand, mostly a byte for each packet, and one that would take a
+/// packet of its own is shorter by [`SPARE_BYTES`] again. What joins bytes that wait to leave goes out as it is, for a fill
+/// would take room from cells; so does what is sent again after a loss.
 ///
 /// ```
 /// use hushwire_wire::filler::{Filler, SPARE_BYTES};
 ///
 /// let mut filler = Filler::default();
 /// filler.wrote(0, 256);
-/// let fill = filler.fill(Some(1_400)).expect("a small cell leaves room");
-/// assert!(256 + fill < 1_400 && 256 + fill + SPARE_BYTES + 16 > 1_400);
+/// let fill = filler.fill(Some(1_162), 1_200).expect("a small cell leaves room").len();
+/// assert!(256 + fill < 1_162 && 256 + fill + SPARE_BYTES + 16 > 1_162);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Filler {
@@ -63,11 +74,14 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// The stream of `lane` has been given `bytes`.
+    /// The stream of `lane` has taken `bytes`, if any.
     ///
     /// # Panics
     /// There is no such lane.
     pub fn wrote(&mut self, lane: usize, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.written[lane] = self.written[lane].saturating_add(bytes as u64);
         self.frames += bytes;
         let head = head_of_frame(self.written[lane]);
@@ -78,21 +92,29 @@ impl Filler {
         }
     }
 
-    /// The content of the DATAGRAM frame that fills up what has been written since the last call, if one is due. `room` is
-    /// what a packet has for frames: the path's MTU without the packet's header and tag. There is none where the peer takes
-    /// no such frames, and before the handshake has ended: its address may not be proved to be its own (RFC 9000 §8).
-    pub fn fill(&mut self, room: Option<usize>) -> Option<usize> {
+    /// The content of the DATAGRAM frame that fills up what has been written since the last call, if one is due.
+    ///
+    /// `largest` is what the largest such frame may carry now, on a path of this MTU. Say `None` before the handshake has
+    /// ended, for the peer's address may not be proved to be its own (RFC 9000 §8), and where more is known to wait than
+    /// the streams have taken. Where the peer takes only smaller frames, or none, nothing is filled.
+    pub fn fill(&mut self, largest: Option<usize>, mtu: usize) -> Option<&'static [u8]> {
         let frames = mem::take(&mut self.frames);
         let head = usize::from(mem::take(&mut self.head));
-        self.lanes = 0;
+        let lanes = mem::take(&mut self.lanes).count_ones() as usize;
         if frames == 0 || mem::replace(&mut self.is_behind, true) {
             return None;
         }
-        let room = room?;
+        let largest = largest.filter(|largest| largest + HEADS_BYTES_MAX >= mtu)?;
+        let room = largest + BESIDE_BYTES;
         let further = room.checked_sub(head).filter(|&further| further > 0)?;
-        let least = frames + FRAME_BYTES + SPARE_BYTES;
+        // Each lane may end where there is no room for another frame.
+        let spare = SPARE_BYTES + UNUSED_BYTES_MAX * (lanes - 1);
+        let least = frames + FRAME_BYTES + spare;
         let more_packets = least.saturating_sub(room).div_ceil(further);
-        Some(room + more_packets * further - least)
+        let fill = room + more_packets * further - least;
+        // Behind it a STREAM frame still has its place: a packet without would be the measure of those that follow.
+        let fill = fill.min(room.saturating_sub(FRAME_BYTES + SPARE_BYTES)).min(largest);
+        FILL.get(..fill.min(FILL_BYTES_MAX)).filter(|fill| !fill.is_empty())
     }
 
     /// Packets have been made: datagrams of `segment` bytes, all of `bytes` together, the last of which may be shorter, on
@@ -103,7 +125,7 @@ impl Filler {
             Some(segment) => segment,
             None => bytes,
         };
-        if last >= CELL_DATAGRAM_BYTES_MIN && last + UNUSED_BYTES_MAX < mtu {
+        if last > 0 && last + UNUSED_BYTES_MAX < mtu {
             self.is_behind = false;
         }
     }
@@ -122,89 +144,142 @@ const fn head_of_frame(offset: u64) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cell::Class;
 
-    const MTU: usize = 1_452;
-    const ROOM: usize = MTU - 27;
+    const MTU: usize = 1_200;
+    /// With a connection ID of 8 bytes.
+    const LARGEST: usize = MTU - 29 - 9;
 
-    /// The last datagram of a burst that was filled so, where nothing but its lanes' bytes takes room.
-    fn last_datagram(header: usize, lanes: usize, bytes: usize, fill: usize) -> usize {
-        let mut rest = bytes + lanes * (header + STREAM_LENGTH_BYTES) + FRAME_BYTES + fill;
-        while rest > ROOM {
-            rest = rest - ROOM + header;
+    const fn varint(value: u64) -> usize {
+        match value {
+            0..=0x3f => 1,
+            0x40..=0x3fff => 2,
+            0x4000..=0x3fff_ffff => 4,
+            _ => 8,
         }
-        rest + MTU - ROOM
+    }
+
+    /// Bytes of frames in the packets of a burst, as quinn-proto makes them: acknowledgement, DATAGRAM, STREAM frames in
+    /// turns. A frame that its stream does not fill has its length, for which 8 bytes are allowed; with 25 bytes left no
+    /// frame is begun; and no packet is larger than the first.
+    fn packets(room: usize, ack: usize, fill: usize, lanes: &[(u64, usize)]) -> Vec<usize> {
+        let mut lanes: VecDeque<_> = lanes.iter().copied().filter(|(_, left)| *left > 0).collect();
+        let (mut packets, mut fill, mut room) = (Vec::new(), Some(fill), room);
+        while !lanes.is_empty() || fill.is_some() {
+            let mut used = if packets.is_empty() { ack } else { 0 };
+            if let Some(bytes) = fill.take_if(|bytes| used + 3 + *bytes <= room) {
+                used += 3 + bytes;
+            }
+            while used + 25 < room {
+                let Some((offset, left)) = lanes.pop_front() else { break };
+                let head = 2 + if offset == 0 { 0 } else { varint(offset) };
+                let most = room - used - head;
+                let (taken, length) = match left < most {
+                    true => (left.min(most - 8), varint(left.min(most - 8) as u64)),
+                    false => (most, 0),
+                };
+                used += head + length + taken;
+                if left > taken {
+                    lanes.push_back((offset + taken as u64, left - taken));
+                }
+            }
+            if packets.is_empty() {
+                room = used;
+            }
+            packets.push(used);
+        }
+        packets
     }
 
     #[test]
     fn every_class_of_cell_ends_in_a_datagram_of_one_size() {
-        for class in crate::cell::Class::ALL {
+        for class in Class::ALL {
             let mut filler = Filler::default();
+            filler.wrote(0, 300_000);
+            assert!(filler.fill(None, MTU).is_none());
+            filler.left(MTU / 2, None, MTU);
             filler.wrote(0, class.cell_len());
-            let header = usize::from(filler.head);
-            let fill = filler.fill(Some(ROOM)).expect("there is room");
-            let last = last_datagram(header, 1, class.cell_len(), fill);
-            assert_eq!(last, MTU - SPARE_BYTES, "{class:?}");
+            let fill = filler.fill(Some(LARGEST), MTU).expect("there is room").len();
+            let room = LARGEST + BESIDE_BYTES;
+            let packets = packets(room, 0, fill, &[(300_000, class.cell_len())]);
+            let last = packets.last().expect("it leaves");
+            assert_eq!(room - last, SPARE_BYTES, "{class:?}: {packets:?}");
         }
     }
 
     #[test]
-    fn what_may_be_held_up_is_not_filled() {
+    fn what_joins_bytes_that_wait_is_not_filled() {
         let mut filler = Filler::default();
-        assert_eq!(filler.fill(Some(ROOM)), None, "nothing was written");
+        let largest = Some(LARGEST);
+        assert_eq!(filler.fill(largest, MTU), None, "nothing was written");
+        filler.wrote(3, 0);
+        assert_eq!(filler.fill(largest, MTU), None, "nothing was taken");
         filler.wrote(3, 256);
-        assert!(filler.fill(Some(ROOM)).is_some());
+        assert!(filler.fill(largest, MTU).is_some());
         filler.wrote(3, 256);
-        assert_eq!(filler.fill(Some(ROOM)), None, "nobody said that the first has left");
-        for full in [MTU, MTU - UNUSED_BYTES_MAX, CELL_DATAGRAM_BYTES_MIN - 1] {
+        assert_eq!(filler.fill(largest, MTU), None, "nobody said that the first has left");
+        for full in [MTU, MTU - UNUSED_BYTES_MAX] {
             filler.left(full, None, MTU);
             filler.wrote(3, 256);
-            assert_eq!(filler.fill(Some(ROOM)), None, "{full} may not be the last");
+            assert_eq!(filler.fill(largest, MTU), None, "{full} may not be the last");
         }
         filler.left(3 * MTU, Some(MTU), MTU);
         filler.wrote(3, 256);
-        assert_eq!(filler.fill(Some(ROOM)), None, "three full ones may not be the last");
-        filler.left(3 * MTU - SPARE_BYTES, Some(MTU), MTU);
-        filler.wrote(3, 256);
-        assert!(filler.fill(Some(ROOM)).is_some());
+        assert_eq!(filler.fill(largest, MTU), None, "three full ones may not be the last");
+        for last in [1, 49, MTU - SPARE_BYTES] {
+            filler.left(2 * MTU + last, Some(MTU), MTU);
+            filler.wrote(3, 256);
+            assert!(filler.fill(largest, MTU).is_some(), "{last} was the last");
+        }
     }
 
     #[test]
-    fn a_packet_without_room_is_not_filled() {
-        for room in [None, Some(0), Some(1), Some(4)] {
+    fn a_peer_that_takes_less_than_a_packet_gets_none() {
+        for largest in [None, Some(0), Some(1), Some(9), Some(MTU - HEADS_BYTES_MAX - 1)] {
             let mut filler = Filler::default();
             filler.wrote(0, 256);
-            assert_eq!(filler.fill(room), None, "{room:?}");
+            assert_eq!(filler.fill(largest, MTU), None, "{largest:?}");
         }
+        let mut filler = Filler::default();
+        filler.wrote(0, 256);
+        assert_eq!(filler.fill(Some(0), 0), None, "no path is so narrow");
     }
 
     proptest! {
         #[test]
-        fn whatever_was_written_ends_in_a_datagram_of_one_size(
+        fn whatever_was_written_ends_in_a_datagram_of_nearly_one_size(
             before in proptest::array::uniform8(0u64..1 << 40),
             cells in proptest::collection::vec((0usize..8, 0usize..8), 1..40),
-            room in 1_000usize..9_000,
+            ack in 0usize..=38,
+            number in 1usize..=2,
+            largest in 1_160usize..1_480,
         ) {
             let mut filler = Filler { written: before, ..Filler::default() };
-            let mut lanes = 0u8;
-            let mut bytes = 0;
+            let mut lanes: Vec<_> = before.iter().map(|offset| (*offset, 0)).collect();
             for (lane, class) in cells {
-                let cell = crate::cell::Class::ALL[class].cell_len();
+                let cell = Class::ALL[class].cell_len();
                 filler.wrote(lane, cell);
-                lanes |= 1 << lane;
-                bytes += cell;
+                lanes[lane].1 += cell;
             }
-            let frames = filler.frames;
-            let header = usize::from(filler.head);
-            let most = lanes.count_ones() as usize * (header + STREAM_LENGTH_BYTES);
-            prop_assert!(frames <= bytes + most);
-            let fill = filler.fill(Some(room)).expect("there is room");
-            prop_assert!(fill < room, "it fits a packet of its own");
-            let sum = frames + FRAME_BYTES + fill + SPARE_BYTES;
-            // Whole packets, each but the first with the header of the lane that goes on there.
-            prop_assert_eq!((sum - room) % (room - header), 0);
+            let Some(fill) = filler.fill(Some(largest), largest + 38) else { return Ok(()) };
+            let room = largest + BESIDE_BYTES + 2 - number;
+            let filled = packets(room, ack, fill.len(), &lanes);
+            let bare = packets(room, ack, 0, &lanes).len();
+            let (count, last) = (filled.len(), *filled.last().expect("it leaves"));
+            // Where a lane ends just before the first packet does, all packets are as short as that one.
+            if count > 1 && filled[0] < room {
+                return Ok(());
+            }
+            prop_assert!(count <= bare + 1, "{count} for {bare}");
+            // Two bytes where an offset or a frame turns out shorter, in each packet, and for each lane.
+            let exact = 2 * SPARE_BYTES + 5 * count + (UNUSED_BYTES_MAX + 16) * 8;
+            prop_assert!(last + exact >= room, "{last} of {room}: {filled:?}");
         }
     }
 }

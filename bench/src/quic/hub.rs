@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use hushwire_uring::udp::{self, Datagram, Inbox, Outgoing, UdpOptions, UdpSocket};
 use hushwire_uring::{Completion, Interest, Kind, Ring, Token};
-use hushwire_wire::filler::{FILL, Filler};
+use hushwire_wire::filler::Filler;
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
     EndpointConfig, EndpointEvent, Incoming, ServerConfig, Transmit, VarInt,
@@ -28,15 +28,11 @@ pub(crate) trait Port: Sized {
     /// Of one that somebody else has begun; `None` refuses it.
     fn accepted() -> Option<Self>;
 
-    /// What fills the connection's datagrams up, if something does.
-    fn filler(&mut self) -> Option<&mut Filler> {
+    /// What fills the connection's datagrams up, if something does, and whether nothing waits behind what was written.
+    fn filler(&mut self) -> Option<(&mut Filler, bool)> {
         None
     }
 }
-
-/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
-/// four bytes where there are mostly two.
-const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// What a ring has told of a hub: something arrived.
 #[derive(Debug, Clone, Copy)]
@@ -106,14 +102,14 @@ pub(crate) struct Hub<P: Port> {
 impl<P: Port> Wire<P> {
     /// Fills the datagrams up that what was written will leave in, as endpoints do.
     fn fill_up(&mut self) {
-        let Some(filler) = self.port.filler() else { return };
-        let is_established = !self.connection.is_handshaking();
+        let Some((filler, is_all)) = self.port.filler() else { return };
+        let is_all = is_all && !self.connection.is_handshaking();
+        let mtu = usize::from(self.connection.current_mtu());
         let mut datagrams = self.connection.datagrams();
-        let max = datagrams.max_size().filter(|_| is_established);
-        if let Some(fill) = filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
-            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
-            // Where there is no room for it, it is the network that is behind.
-            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        let largest = datagrams.max_size().filter(|_| is_all);
+        if let Some(fill) = filler.fill(largest, mtu) {
+            // Where one waits already, it will do.
+            let _unfilled = datagrams.send(Bytes::from_static(fill), false);
         }
     }
 }
@@ -371,7 +367,7 @@ impl<P: Port> Hub<P> {
             self.out.clear();
             let transmit = wire.connection.poll_transmit(now, segments, &mut self.out);
             let Some(transmit) = transmit else { break };
-            if let Some(filler) = wire.port.filler() {
+            if let Some((filler, _)) = wire.port.filler() {
                 filler.left(transmit.size, transmit.segment_size, mtu);
             }
             send(&self.socket, &transmit, &self.out)?;

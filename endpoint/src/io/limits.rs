@@ -27,8 +27,6 @@ pub const QUIC_IDLE_MS: u32 = IDLE_MS as u32;
 pub const LANE_RECEIVE_BYTES_MAX: u32 = 1024 * 1024;
 /// The same for all lanes together.
 pub const RECEIVE_BYTES_MAX: u32 = 2 * LANE_RECEIVE_BYTES_MAX;
-/// Fills of datagrams that nobody has thrown away yet, in bytes: later ones push earlier ones out.
-pub const FILL_RECEIVE_BYTES: usize = 4 * 1024;
 /// What is on its way to the relay and not acknowledged is at most twice the congestion window, so that a cell waits
 /// where others can still go before it; and never below this, in bytes.
 pub const SEND_BYTES_MIN: u64 = 64 * 1024;

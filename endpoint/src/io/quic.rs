@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use hushwire_wire::filler::{FILL_RECEIVE_BYTES, FILL_SEND_BYTES};
 use hushwire_wire::limits::{ALPN, EXPORTER_LABEL, LANES, QUIC_ID_BYTES};
 use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig};
 use quinn_proto::{
@@ -22,8 +23,8 @@ use quinn_proto::{
 
 use super::connector::tls_error;
 use super::limits::{
-    ACKNOWLEDGED_AFTER, FILL_RECEIVE_BYTES, LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX,
-    QUIC_IDLE_MS, REBIND_MS, RECEIVE_BYTES_MAX, SEND_BYTES_MAX, SEND_BYTES_MIN,
+    ACKNOWLEDGED_AFTER, LANE_RECEIVE_BYTES_MAX, QUIC_CONNECT_MS_MAX, QUIC_IDLE_MS, REBIND_MS,
+    RECEIVE_BYTES_MAX, SEND_BYTES_MAX, SEND_BYTES_MIN,
 };
 use super::trust::{Verdict, Witness};
 use super::{Filled, IoError, clock};
@@ -73,6 +74,7 @@ pub(super) fn config(tls: rustls::ClientConfig) -> ClientConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(LANES))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(Some(FILL_RECEIVE_BYTES))
+        .datagram_send_buffer_size(FILL_SEND_BYTES)
         .stream_receive_window(VarInt::from_u32(LANE_RECEIVE_BYTES_MAX))
         .receive_window(VarInt::from_u32(RECEIVE_BYTES_MAX))
         .send_window(SEND_BYTES_MIN)

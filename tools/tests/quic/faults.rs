@@ -103,6 +103,30 @@ fn who_breaks_the_rules_of_lanes_is_told_and_goes_alone() {
 }
 
 #[test]
+fn fills_of_any_size_and_number_are_thrown_away() {
+    const ROUNDS: usize = 400;
+    let relay = relay();
+    let (mut a, mut b) = pair(&relay);
+    exchange(&mut a, &mut b, &[Class::C0]);
+    let before = memory(relay.id(), "VmRSS:");
+    for _ in 0..ROUNDS {
+        let quic = a.raw.quic();
+        // As many empty ones as fit a packet or two, and some that take one each.
+        for size in [0; 700].into_iter().chain([1, 63, 64, 900, 1_000]) {
+            let fill = vec![0x5a; size].into();
+            quic.connection.datagrams().send(fill, true).expect("the relay takes them");
+        }
+        quic.turn(None).expect("they leave");
+    }
+    exchange(&mut a, &mut b, &Class::ALL);
+    let grown = memory(relay.id(), "VmRSS:").saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "the relay grew by {grown} bytes");
+    let all = [&mut a, &mut b].map(|device| device.raw.quic().connection.stats().frame_tx.datagram);
+    assert!(all[0] > 700, "{all:?} frames left");
+    assert_eq!((total(&relay, "bugs"), total(&relay, "malformed")), (0, 0));
+}
+
+#[test]
 fn a_lane_that_the_relay_sends_cells_on_is_not_to_be_stopped() {
     let relay = relay();
     let (mut a, mut b) = pair(&relay);

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hushwire_relay::transport::quic::limits::{FILL_RECEIVE_BYTES, LANE_RECEIVE_BYTES};
+use hushwire_relay::transport::quic::limits::LANE_RECEIVE_BYTES;
+use hushwire_wire::filler::{FILL_RECEIVE_BYTES, FILL_SEND_BYTES};
 use hushwire_wire::limits::{ALPN, LANES};
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{ClientConfig, TransportConfig, VarInt};
@@ -60,6 +61,7 @@ fn transport() -> TransportConfig {
         .send_window(QUIC_SEND_BYTES)
         .max_idle_timeout(None)
         .datagram_receive_buffer_size(Some(FILL_RECEIVE_BYTES))
+        .datagram_send_buffer_size(FILL_SEND_BYTES)
         .allow_spin(false);
     transport
 }

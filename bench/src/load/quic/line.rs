@@ -57,8 +57,8 @@ impl Port for Device {
         None
     }
 
-    fn filler(&mut self) -> Option<&mut Filler> {
-        Some(&mut self.filler)
+    fn filler(&mut self) -> Option<(&mut Filler, bool)> {
+        Some((&mut self.filler, self.waiting.is_empty()))
     }
 }
 

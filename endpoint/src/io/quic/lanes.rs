@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hushwire_wire::cell::lane_of;
-use hushwire_wire::filler::{FILL, Filler};
+use hushwire_wire::filler::Filler;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId, Transmit, WriteError};
 
@@ -10,9 +10,6 @@ use crate::io::limits::{LANE_TURN_BYTES, READ_BYTES_MAX};
 use crate::link::{LinkError, cell_len};
 
 const LANE_COUNT: usize = LANES as usize;
-/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
-/// four bytes where there are mostly two.
-const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
@@ -187,15 +184,15 @@ impl Outbound {
         }
     }
 
-    /// Fills the datagrams up that what was written will leave in. To be called before they are made.
+    /// Fills the datagrams up that what was written will leave in, unless more waits. To be called before they are made.
     pub(super) fn fill_up(&mut self, connection: &mut Connection) {
-        let is_established = !connection.is_handshaking();
+        let is_all = self.unsent == 0 && !connection.is_handshaking();
+        let mtu = usize::from(connection.current_mtu());
         let mut datagrams = connection.datagrams();
-        let max = datagrams.max_size().filter(|_| is_established);
-        if let Some(fill) = self.filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
-            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
-            // Where there is no room for it, it is the network that is behind.
-            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        let largest = datagrams.max_size().filter(|_| is_all);
+        if let Some(fill) = self.filler.fill(largest, mtu) {
+            // Where one waits already, it will do.
+            let _unfilled = datagrams.send(Bytes::from_static(fill), false);
         }
     }
 

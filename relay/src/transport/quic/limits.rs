@@ -22,8 +22,6 @@ pub const LEAN_RECEIVE_BYTES: u32 = 16 * 1024;
 pub const LEAN_SEND_BYTES: u64 = 16 * 1024;
 /// Handshake messages of a client that wait for earlier ones, in bytes.
 pub const CRYPTO_BYTES: usize = wire::UNAUTHENTICATED_BYTES_MAX;
-/// Fills of a device that nobody has thrown away yet, in bytes: later ones push earlier ones out.
-pub const FILL_RECEIVE_BYTES: usize = 4 * 1024;
 /// Packets of a client that has not been decided on, in bytes. A decision is made at once, so none wait.
 pub const INCOMING_BYTES: u64 = 4 * 1024;
 /// Datagrams after which a device that understands it (draft-ietf-quic-ack-frequency) acknowledges at the latest, beside

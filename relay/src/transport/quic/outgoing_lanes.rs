@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use hushwire_engine::Time;
-use hushwire_wire::filler::{FILL, Filler};
+use hushwire_wire::filler::Filler;
 use hushwire_wire::limits::LANES;
 use quinn_proto::{Connection, Dir, Side, StreamId, Transmit, WriteError};
 
@@ -15,9 +15,6 @@ use super::limits::LANE_STUCK_MS;
 const LANE_COUNT: usize = LANES as usize;
 /// The first piece of a lane has room for so many bytes, and later ones for as many as the last one had.
 const PIECE_BYTES_MIN: u32 = 512;
-/// quinn-proto's largest DATAGRAM frame leaves so many bytes for the longest head of one and the longest packet number, of
-/// four bytes where there are mostly two.
-const BESIDE_FILL_BYTES: usize = 9 + 2;
 
 /// One lane towards a device.
 #[derive(Debug, Default)]
@@ -167,15 +164,16 @@ impl LanesOut {
         Ok(handed)
     }
 
-    /// Fills the datagrams up that what was handed over will leave in. To be called before they are made.
+    /// Fills the datagrams up that what was handed over will leave in, unless more waits for credit. To be called before
+    /// they are made.
     pub(crate) fn fill_up(&mut self, connection: &mut Connection) {
-        let is_established = !connection.is_handshaking();
+        let is_all = self.full & !self.stuck == 0 && !connection.is_handshaking();
+        let mtu = usize::from(connection.current_mtu());
         let mut datagrams = connection.datagrams();
-        let max = datagrams.max_size().filter(|_| is_established);
-        if let Some(fill) = self.filler.fill(max.map(|max| max + BESIDE_FILL_BYTES)) {
-            let fill = fill.min(max.unwrap_or(0)).min(FILL.len());
-            // Where there is no room for it, it is the network that is behind.
-            let _unfilled = datagrams.send(Bytes::from_static(&FILL[..fill]), false);
+        let largest = datagrams.max_size().filter(|_| is_all);
+        if let Some(fill) = self.filler.fill(largest, mtu) {
+            // Where one waits already, it will do.
+            let _unfilled = datagrams.send(Bytes::from_static(fill), false);
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::{hkdf, hmac};
 use hushwire_uring::udp::Steering;
+use hushwire_wire::filler::{FILL_RECEIVE_BYTES, FILL_SEND_BYTES};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{
     AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
@@ -141,7 +142,8 @@ pub(crate) fn transport(idle_ms: u64) -> TransportConfig {
         .receive_window(VarInt::from_u32(limits::RECEIVE_BYTES_UNAUTHENTICATED))
         .send_window(limits::SEND_BYTES_UNAUTHENTICATED)
         .crypto_buffer_size(limits::CRYPTO_BYTES)
-        .datagram_receive_buffer_size(Some(limits::FILL_RECEIVE_BYTES))
+        .datagram_receive_buffer_size(Some(FILL_RECEIVE_BYTES))
+        .datagram_send_buffer_size(FILL_SEND_BYTES)
         .allow_spin(false)
         .ack_frequency_config(Some(acknowledgements))
         // quinn-proto would pad acknowledgements, too, and count them as in flight. Nobody acknowledges those: where the
