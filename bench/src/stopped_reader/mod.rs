@@ -209,9 +209,10 @@ impl<'a> Bench<'a> {
         self.senders.pause();
         let mut received = 0;
         self.until("cells of the senders neither arrived nor came back", |bench| {
+            let has_all = bench.senders.rest();
             received = bench.reader.received()?;
             let Counts { sent, busy } = bench.senders.counts()?;
-            Ok(received + busy == sent)
+            Ok(has_all && received + busy == sent)
         })?;
         Ok(Total {
             queue_bytes_max: self.reader.egress_bytes_max,

@@ -44,6 +44,8 @@ struct Shared {
     sent: AtomicU64,
     busy: AtomicU64,
     paused: AtomicBool,
+    /// The senders have seen that, and count no more cells.
+    rests: AtomicBool,
 }
 
 /// The senders, in a thread that ends with this value.
@@ -100,6 +102,11 @@ impl Senders {
     pub(super) fn pause(&self) {
         self.shared.paused.store(true, Ordering::Relaxed);
     }
+
+    /// Whether they have heard that, so that [`counts`](Self::counts) has all that they sent.
+    pub(super) fn rest(&self) -> bool {
+        self.shared.rests.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Senders {
@@ -126,7 +133,9 @@ fn run(
         let due = (u128::from(clock.now_ns()) * u128::from(pace) / 1_000_000_000) as u64;
         let cells = (due - due_before).min(u64::from(pace).div_ceil(CATCH_UP_PARTS));
         due_before = due;
-        let cells = if shared.paused.load(Ordering::Relaxed) { 0 } else { cells };
+        let is_paused = shared.paused.load(Ordering::Relaxed);
+        shared.rests.store(is_paused, Ordering::Release);
+        let cells = if is_paused { 0 } else { cells };
         for lane in &mut lanes {
             let busy = lane.listen(&mut scratch)?;
             shared.busy.fetch_add(busy, Ordering::Relaxed);

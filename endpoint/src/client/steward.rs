@@ -304,7 +304,12 @@ async fn serve(shared: Arc<Shared>, mut reader: StreamReader) -> Result<(), Erro
     let mut moving = None;
     let answer = if is_rotation {
         let answer = take_statement(&shared, peer, &question);
-        moving = (answer == TAKEN).then(|| Moving { shared: shared.clone(), old: peer });
+        if answer == TAKEN {
+            moving = Some(Moving { shared: shared.clone(), old: peer });
+            let patience = Duration::from_millis(WISH_RETRY_MS);
+            // A relay that says nothing for so long is asked again like for any wish.
+            let _later = tokio::time::timeout(patience, let_in(&shared, peer)).await;
+        }
         vec![answer]
     } else {
         // What is no message is answered with nothing, so that nobody waits for more.
@@ -318,6 +323,20 @@ async fn serve(shared: Arc<Shared>, mut reader: StreamReader) -> Result<(), Erro
     let said = said.await.map_err(|_| Error::NoAnswer);
     drop(moving);
     said
+}
+
+/// Has the relay let a peer's new key in before the peer hears that the key is known: it may send at once.
+async fn let_in(shared: &Shared, old: DeviceId) {
+    let answer = {
+        let mut state = shared.state.lock();
+        let Some(new) = state.keystore.superseded_by(&old) else { return };
+        state.wish(new)
+    };
+    if let Ok(Some(answer)) = answer {
+        shared.work.notify_one();
+        // Refused or not, the keystore keeps the wish until it is granted.
+        let _said = answer.await;
+    }
 }
 
 /// A peer whose new key is in the keystore. It is moved once the old device has heard so, and in any case when nobody
