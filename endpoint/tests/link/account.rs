@@ -18,6 +18,7 @@ use hushwire::{Client, Error};
 use hushwire_wire::control::ErrorCode;
 use hushwire_wire::id::DeviceId;
 
+use crate::support::in_time;
 use crate::support::raw::{RawPeer, moment};
 use crate::support::relay::{TestRelay, pair as paired};
 
@@ -30,10 +31,6 @@ async fn meet((first, firsts_name): (&Client, &str), (second, seconds_name): (&C
     let (one, other) = tokio::join!(offered.confirm(seconds_name), joined.confirm(firsts_name));
     one.expect("stored");
     other.expect("stored");
-}
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
 fn refused_as_unproved(answer: Result<(), Error>) {

@@ -10,6 +10,7 @@ use hushwire::pairing::{Link, Spoken};
 use hushwire::{DeviceId, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::support::in_time;
 use crate::support::relay::{TestRelay, pair};
 
 const fn shared<T: Send + Sync + 'static>() {}
@@ -80,10 +81,6 @@ async fn for_a_while<F: Future>(dice: &mut Dice, ms_max: u64, future: F) -> Opti
         output = future => Some(output),
         () = until => None,
     }
-}
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
 async fn two(relay: &TestRelay) -> (Client, Client) {

@@ -11,12 +11,8 @@ use hushwire_wire::code::Invite;
 use hushwire_wire::id::RelayId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::by_either_transport;
 use crate::support::relay::{self, TestRelay, pair};
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-}
+use crate::support::{by_either_transport, in_time};
 
 by_either_transport!(
     two_devices_pair_and_exchange_messages,

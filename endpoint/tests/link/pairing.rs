@@ -11,12 +11,8 @@ use hushwire::{Client, Error};
 use hushwire_wire::control::Undelivered;
 use hushwire_wire::id::DeviceId;
 
-use crate::support::by_either_transport;
 use crate::support::relay::{self, TestRelay, pair};
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-}
+use crate::support::{by_either_transport, in_time};
 
 /// Stops the relay; what starts it again at the same address.
 fn stop(relay: TestRelay) -> impl FnOnce() -> TestRelay {

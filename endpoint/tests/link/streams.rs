@@ -1,7 +1,5 @@
 //! Streams with a name and an answer, against a real relay; and peers that open them badly.
 
-use std::time::Duration;
-
 use hushwire::client::Client;
 use hushwire::conversation::preamble::{Label, Preamble};
 use hushwire::conversation::{StreamError, StreamId};
@@ -11,13 +9,9 @@ use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::by_either_transport;
 use crate::support::raw::RawPeer;
 use crate::support::relay::{TestRelay, pair};
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-}
+use crate::support::{by_either_transport, in_time};
 
 async fn two(relay: &TestRelay) -> (Client, Client) {
     let (alice, bob) = (relay.enroll("alice").await, relay.enroll("bob").await);

@@ -14,6 +14,7 @@ use hushwire_wire::cell::{Class, HEADER_LEN, set_counter};
 use hushwire_wire::control::{self, Control, GoawayReason, RequestId};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::support::in_time;
 use crate::support::relay::{TestRelay, pair};
 use crate::support::server::{self, keystore};
 
@@ -135,10 +136,6 @@ impl Greeter {
         greeter.say(&server::welcome(pins, &[]));
         greeter
     }
-}
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
 }
 
 /// A relay that says farewell once; whether the second connection was resumed, and what the keystore trusts then.

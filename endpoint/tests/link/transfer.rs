@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hushwire::client::{Client, FileOptions, Options, Transfer};
 use hushwire::keystore::Keystore;
@@ -12,11 +11,8 @@ use hushwire::{Error, fuzzing};
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::in_time;
 use crate::support::relay::{self, TestRelay, pair};
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-}
 
 struct Place {
     relay: TestRelay,

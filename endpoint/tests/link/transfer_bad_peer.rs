@@ -1,7 +1,6 @@
 //! Peers that break the rules of a transfer: each costs its own transfer only, and nothing wrong gets a name.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hushwire::Error;
 use hushwire::client::{Client, FileOptions};
@@ -11,12 +10,9 @@ use hushwire::keystore::Keystore;
 use hushwire::transfer::message::LABEL;
 use hushwire::transfer::{Saved, TransferError};
 
+use crate::support::in_time;
 use crate::support::raw::{self, RawPeer};
 use crate::support::relay::{TestRelay, pair};
-
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-}
 
 const OFFER: u8 = 0x01;
 const BEGIN: u8 = 0x02;

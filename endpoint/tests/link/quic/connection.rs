@@ -10,11 +10,11 @@ use hushwire::link::LinkError;
 use hushwire::{Client, Error};
 use hushwire_wire::cell::{Class, HEADER_LEN, Header};
 use hushwire_wire::control::{Control, GoawayReason, RequestId, Transport};
+use hushwire_wire::limits::ALPN;
 use quinn::{Connection, ConnectionError, RecvStream};
 
 use super::server::{Greeter, QuicServer, cover};
-use super::{ALPN, in_time};
-use crate::support::server;
+use crate::support::{in_time, server};
 
 fn connector(pin: [u8; 32]) -> Connector {
     Connector::new(&RelayTrust::Pins(vec![pin])).expect("one pin")

@@ -10,12 +10,13 @@ use hushwire::io::{CellStream, Connector, Filled};
 use hushwire::keystore::RelayTrust;
 use hushwire_wire::cell::Class;
 use hushwire_wire::filler::SPARE_BYTES;
+use hushwire_wire::limits::ALPN;
 use quinn::Connection;
 use tokio::net::UdpSocket;
 
 use super::connection::settle;
 use super::server::{QuicServer, cover};
-use super::{ALPN, in_time};
+use crate::support::in_time;
 
 /// Passes datagrams between one client and a server, while it does.
 struct Network {

@@ -10,12 +10,12 @@ use hushwire::client::Options;
 use hushwire::io::{CellStream, IoError, Racer, Transports};
 use hushwire::keystore::RelayTrust;
 use hushwire_wire::control::Transport;
+use hushwire_wire::limits::ALPN;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 
 use super::server::{Greeter, QuicServer};
-use super::{ALPN, in_time};
-use crate::support::server;
+use crate::support::{in_time, server};
 
 fn racer(pin: [u8; 32], transports: Transports) -> Racer {
     Racer::new(&RelayTrust::Pins(vec![pin]), transports).expect("one pin")

@@ -5,6 +5,13 @@ pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod world;
 
+use std::time::Duration;
+
+/// What must come does.
+pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
+}
+
 /// Tests that take a client by TLS and by QUIC.
 macro_rules! by_either_transport {
     ($($name:ident),+ $(,)?) => {$(
