@@ -52,7 +52,7 @@ pub const UDP_SEND_BUFFER_BYTES: usize = 4 * MIB;
 
 /// Estimated: a rustls connection in its handshake, with an ML-KEM share, its transcript and its flight.
 const HANDSHAKE_BYTES: usize = 40 * KIB;
-/// Estimated: two AES-GCM contexts of a busy connection, in aws-lc.
+/// Estimated: two AES-GCM contexts of a busy connection.
 const CIPHER_BYTES: usize = 2 * 640;
 /// Estimated: what an idle TCP connection takes in the kernel: socket, file, inode, poll.
 const KERNEL_CONNECTION_BYTES: usize = 4 * KIB;
@@ -249,7 +249,7 @@ impl Limits {
             ("ring: submissions", RING_ENTRIES as usize, SUBMISSION_BYTES),
             ("ring: completions", completions, COMPLETION_BYTES + shard::COMPLETION_BYTES),
             ("connections", connections, shard::CONNECTION_BYTES),
-            ("keys in aws-lc", connections, CIPHER_BYTES),
+            ("contexts of keys", connections, CIPHER_BYTES),
             ("QUIC: connections", quic, shard::QUIC_CONNECTION_BYTES),
             ("QUIC: quinn-proto, rustls", quic, quic::QUINN_CONNECTION_BYTES),
             ("QUIC: least windows", quic, quic::LEAN_WINDOWS_BYTES),

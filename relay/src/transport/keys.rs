@@ -1,10 +1,9 @@
 //! The keys of one direction and their generations (RFC 8446 §5.3, §7.2, §7.3).
 
-use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroize;
 
+use super::aead::{Context, RecordHeader, RecordNonce};
 use super::fault::Fault;
-use super::limits::{RECORD_HEADER_BYTES, RECORD_TAG_BYTES};
 use super::secrets::{IV_BYTES, Secret, Suite};
 
 const KEY_BYTES_MAX: usize = 32;
@@ -14,7 +13,7 @@ const KEY_BYTES_MAX: usize = 32;
 pub(super) struct TrafficKeys {
     /// The number of the next record.
     pub(super) sequence: u64,
-    context: Option<LessSafeKey>,
+    context: Option<Context>,
     secret: Secret,
     key: [u8; KEY_BYTES_MAX],
     iv: [u8; IV_BYTES],
@@ -67,14 +66,11 @@ impl TrafficKeys {
     #[inline]
     pub(super) fn open<'a>(
         &mut self,
-        header: [u8; RECORD_HEADER_BYTES],
+        header: RecordHeader,
         body: &'a mut [u8],
     ) -> Result<&'a mut [u8], Fault> {
         let nonce = self.nonce();
-        let plain = self
-            .context()?
-            .open_in_place(nonce, Aad::from(header), body)
-            .map_err(|_| Fault::BadRecord)?;
+        let plain = self.context()?.open(nonce, header, body).map_err(|_| Fault::BadRecord)?;
         self.sequence += 1;
         Ok(plain)
     }
@@ -83,56 +79,50 @@ impl TrafficKeys {
     #[inline]
     pub(super) fn seal(
         &mut self,
-        header: [u8; RECORD_HEADER_BYTES],
+        header: RecordHeader,
         plain: &[u8],
         extra: &[u8],
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        let fault = || Fault::Internal("the AEAD refused to seal a record");
         let nonce = self.nonce();
-        let (body, extra_out) = out.split_at_mut_checked(plain.len()).ok_or_else(fault)?;
         self.context()?
-            .seal_out_of_place_scatter(nonce, Aad::from(header), plain, body, extra, extra_out)
-            .map_err(|_| fault())?;
+            .seal(nonce, header, plain, extra, out)
+            .map_err(|_| Fault::Internal("the AEAD refused to seal a record"))?;
         self.sequence += 1;
         Ok(())
     }
 
-    /// Seals what stands in `out` before its last [`RECORD_TAG_BYTES`], where the tag goes.
+    /// Seals what stands in `out` before the length of a tag, where the tag goes.
     pub(super) fn seal_in_place(
         &mut self,
-        header: [u8; RECORD_HEADER_BYTES],
+        header: RecordHeader,
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        let fault = || Fault::Internal("the AEAD refused to seal a control record");
         let nonce = self.nonce();
-        let (plain, tag_out) = out.split_last_chunk_mut::<RECORD_TAG_BYTES>().ok_or_else(fault)?;
-        let tag = self
-            .context()?
-            .seal_in_place_separate_tag(nonce, Aad::from(header), plain)
-            .map_err(|_| fault())?;
-        tag_out.copy_from_slice(tag.as_ref());
+        self.context()?
+            .seal_in_place(nonce, header, out)
+            .map_err(|_| Fault::Internal("the AEAD refused to seal a control record"))?;
         self.sequence += 1;
         Ok(())
     }
 
     #[inline]
-    fn nonce(&self) -> Nonce {
-        let mut nonce = [0; NONCE_LEN];
-        nonce[NONCE_LEN - 8..].copy_from_slice(&self.sequence.to_be_bytes());
-        for (byte, mask) in nonce.iter_mut().zip(self.iv) {
-            *byte ^= mask;
+    fn nonce(&self) -> RecordNonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[IV_BYTES - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *byte ^= number;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     #[inline]
-    fn context(&mut self) -> Result<&LessSafeKey, Fault> {
+    fn context(&mut self) -> Result<&Context, Fault> {
         if self.context.is_none() {
-            let algorithm = self.suite.aead();
-            let key = UnboundKey::new(algorithm, &self.key[..algorithm.key_len()])
-                .map_err(|_| Fault::Internal("no AEAD context for a key of the right length"))?;
-            self.context = Some(LessSafeKey::new(key));
+            let key = &self.key[..self.suite.aead().key_len()];
+            self.context =
+                Some(Context::new(self.suite, key).map_err(|_| {
+                    Fault::Internal("no AEAD context for a key of the right length")
+                })?);
         }
         self.context.as_ref().ok_or_else(|| Fault::Internal("no AEAD context"))
     }

@@ -9,6 +9,7 @@
 //! Nothing here reads a clock, and nothing a client sends makes it panic, block or grow past a number of
 //! [`limits`].
 
+mod aead;
 pub mod carry;
 pub mod cells;
 pub mod fault;
