@@ -4,11 +4,12 @@
 //! wakes for each one or two of them, and pays a wake-up and a receive for what a single receive would have brought a
 //! moment later. A shard that pauses a tenth of a millisecond between its turns pays half of that; but a pause that
 //! finds no more than before, as where each device sends one cell and waits, is time lost for everybody. So it is
-//! tried, seldom and for a few turns, and kept for as long as receives are fuller by it.
+//! tried, seldom and for a few turns, and kept for as long as receives are fuller by it. Where a sender is slow, half a
+//! burst has come by then: so a pause that pays is followed by the trial of a longer one, which has to pay again.
 //!
 //! ```text
 //!             busy, receives not full         receives fuller
-//!       plain ──────────────────────▶ trial ──────────────────▶ paused
+//!       plain ──────────────────────▶ trial ──────────────────▶ trial of the next longer, paused
 //!         ▲                             │ not: the next one      │ not fuller any more, idle,
 //!         │                             │ is later each time     │ or time to look again
 //!         └─────────────────────────────┴────────────────────────┘
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use hushwire_engine::Time;
 
-/// The pause; it is also what a cell waits longer by it, at most.
-const PAUSE: Duration = Duration::from_micros(100);
+/// The pauses, from the first that is tried; they are also what a cell waits longer by them, at most.
+const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(250)];
 /// Turns that are looked at together.
 const WINDOW_TURNS: u32 = 64;
 /// Turns with a pause that show whether it pays.
@@ -48,10 +49,23 @@ pub struct Pausing {
 enum Phase {
     /// As soon as there is something.
     Plain,
-    /// After a pause, to compare with the fill that plain turns had.
+    /// After the first pause, to compare with the fill that plain turns had.
     Trial { plain: Fill },
+    /// After a longer pause than the one before, which paid, to compare with the fill that turns had by that.
+    LongerTrial { plain: Fill, shorter: Fill, step: usize },
     /// After a pause, until the time.
-    Paused { plain: Fill, until: Time },
+    Paused { plain: Fill, step: usize, until: Time },
+}
+
+impl Phase {
+    /// Which of the pauses turns have.
+    const fn step(self) -> Option<usize> {
+        match self {
+            Self::Plain => None,
+            Self::Trial { .. } => Some(0),
+            Self::LongerTrial { step, .. } | Self::Paused { step, .. } => Some(step),
+        }
+    }
 }
 
 /// Receives, and what they brought.
@@ -136,7 +150,7 @@ impl Pausing {
         window.since = now;
         window.turns += 1;
         let turns = match self.phase {
-            Phase::Trial { .. } => TRIAL_TURNS,
+            Phase::Trial { .. } | Phase::LongerTrial { .. } => TRIAL_TURNS,
             Phase::Plain | Phase::Paused { .. } => WINDOW_TURNS,
         };
         if window.turns >= turns {
@@ -144,8 +158,7 @@ impl Pausing {
             self.window.since = now;
             self.phase = self.next(&window, now);
         }
-        let pauses = !matches!(self.phase, Phase::Plain);
-        pauses.then_some(PAUSE)
+        self.phase.step().map(|step| PAUSES[step])
     }
 
     fn next(&mut self, window: &Window, now: Time) -> Phase {
@@ -160,18 +173,37 @@ impl Pausing {
             }
             Phase::Trial { plain } if window.fill.is_fuller(plain, 3, 2) => {
                 self.patience_ms = TRY_AGAIN_MS.0;
-                Phase::Paused { plain, until: now.after_millis(PAUSED_MS_MAX) }
+                Self::longer_than(0, plain, window.fill, now)
             }
             Phase::Trial { .. } => {
                 self.try_at = now.after_millis(self.patience_ms);
                 self.patience_ms = (self.patience_ms * 2).min(TRY_AGAIN_MS.1);
                 Phase::Plain
             }
-            Phase::Paused { plain, until } => {
+            Phase::LongerTrial { plain, shorter, step } => {
+                if window.fill.is_fuller(shorter, 5, 4) {
+                    Self::longer_than(step, plain, window.fill, now)
+                } else {
+                    Self::paused(step - 1, plain, now)
+                }
+            }
+            Phase::Paused { plain, until, .. } => {
                 let pays = window.is_busy(10) && window.fill.is_fuller(plain, 5, 4);
                 if pays && now < until { self.phase } else { Phase::Plain }
             }
         }
+    }
+
+    /// The pause of `step` paid: the next longer one is tried, if there is one.
+    const fn longer_than(step: usize, plain: Fill, shorter: Fill, now: Time) -> Phase {
+        match step + 1 {
+            step if step < PAUSES.len() => Phase::LongerTrial { plain, shorter, step },
+            _ => Self::paused(step, plain, now),
+        }
+    }
+
+    const fn paused(step: usize, plain: Fill, now: Time) -> Phase {
+        Phase::Paused { plain, step, until: now.after_millis(PAUSED_MS_MAX) }
     }
 }
 
@@ -182,23 +214,47 @@ mod tests {
     /// Plays turns, of which each takes 60 µs and finds 20 connections with a cell for each 10 µs since it was last
     /// looked, if they send that much, and never less than one each. What was paused for, of so many turns.
     fn play(pausing: &mut Pausing, now: &mut Time, turns: u32, bursts: bool, rest_us: u64) -> u32 {
-        let mut paused = 0;
+        let burst = if bursts { u64::MAX } else { 1 };
+        play_bursts(pausing, now, turns, burst, rest_us).iter().sum()
+    }
+
+    /// The same with bursts of at most so many cells: how many turns had each of the pauses.
+    fn play_bursts(
+        pausing: &mut Pausing,
+        now: &mut Time,
+        turns: u32,
+        burst: u64,
+        rest_us: u64,
+    ) -> [u32; PAUSES.len()] {
+        let mut paused = [0; PAUSES.len()];
         let mut waited_us = rest_us;
         for _ in 0..turns {
             pausing.begin(*now);
             for _ in 0..20 {
                 pausing.received(300);
-                for _ in 0..if bursts { 1 + waited_us / 10 } else { 1 } {
-                    pausing.routed(1);
-                }
+                pausing.routed((1 + waited_us / 10).min(burst));
             }
             *now = now.after_nanos(60_000);
             let pause = pausing.end(*now);
             waited_us = rest_us + pause.map_or(0, |pause| pause.as_micros() as u64);
             *now = now.after_nanos(1_000 * waited_us);
-            paused += u32::from(pause.is_some());
+            for (count, of) in paused.iter_mut().zip(PAUSES) {
+                *count += u32::from(pause == Some(of));
+            }
         }
         paused
+    }
+
+    #[test]
+    fn as_long_as_a_burst_lasts_and_no_longer() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        // In 100 µs the whole burst has come: longer pauses bring nothing, and are tried once a second.
+        let [short, long] = play_bursts(&mut pausing, &mut now, 10_000, 8, 1);
+        assert!(short > 9_000 && long < 100, "{short}, {long}");
+        // In 250 µs there is more than in 100.
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let [short, long] = play_bursts(&mut pausing, &mut now, 10_000, 32, 1);
+        assert!(short < 500 && long > 9_000, "{short}, {long}");
     }
 
     #[test]
