@@ -46,7 +46,6 @@ mod tests;
 mod unpaired;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use hushwire_wire::id::DeviceId;
@@ -107,7 +106,7 @@ pub struct Keystore {
     unpaired: BTreeSet<DeviceId>,
     account: Account,
     /// Unlocks when it is dropped.
-    lock: Option<File>,
+    lock: Option<disk::Lock>,
 }
 
 impl Keystore {
@@ -158,7 +157,7 @@ impl Keystore {
         Self::load(disk, vault, lock)
     }
 
-    fn load(disk: Disk, vault: Option<Vault>, lock: File) -> Result<Self, KeystoreError> {
+    fn load(disk: Disk, vault: Option<Vault>, lock: disk::Lock) -> Result<Self, KeystoreError> {
         let missing = || KeystoreError::Missing { path: disk.root().into() };
         let identity = load(&disk, Path::new(IDENTITY), IdentityRecord::into_identity)?;
         let identity = identity.ok_or_else(missing)?;

@@ -71,6 +71,13 @@ pub struct Journal {
     pub(super) unnamed: bool,
 }
 
+impl Drop for Journal {
+    /// As a keystore's lock: a process that is being started may have inherited the file.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 impl Journal {
     /// Opens the journal at `path`, or makes one, and returns what it holds. What a crash left half written is cut off.
     ///

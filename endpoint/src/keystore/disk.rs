@@ -60,6 +60,18 @@ impl Changes for fn(&Path) -> io::Result<File> {
     }
 }
 
+/// The lock of a keystore. It is let go of expressly: closing the file is not enough while a process that is just being
+/// started has inherited it and not yet begun (flock(2)).
+#[derive(Debug)]
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // It goes with the file, if not now.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl Disk {
     /// The real one.
     pub(super) fn system(root: &Path) -> Self {
@@ -120,8 +132,8 @@ impl Disk {
         check(metadata, path, self.user)
     }
 
-    /// Takes the lock, which ends with the file returned.
-    pub(super) fn lock(&self) -> Result<File, KeystoreError> {
+    /// Takes the lock, which ends with what is returned.
+    pub(super) fn lock(&self) -> Result<Lock, KeystoreError> {
         let path = self.path(Path::new(LOCK));
         let file = OpenOptions::new()
             .read(true)
@@ -135,7 +147,7 @@ impl Disk {
         let metadata = file.metadata().map_err(|error| classify(error, &path, false))?;
         self.check(&metadata, path.clone())?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Lock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(KeystoreError::Locked { path: self.root.clone() })
             }

@@ -239,6 +239,16 @@ fn two_cannot_open_one_keystore() {
 }
 
 #[test]
+fn a_process_that_is_being_started_does_not_keep_the_lock() {
+    let (_directory, path, keystore) = created();
+    // What a child has between fork and exec: the same open file.
+    let inherited = keystore.lock.as_ref().map(|lock| lock.0.try_clone());
+    let _inherited = inherited.expect("locked").expect("cloned");
+    drop(keystore);
+    Keystore::open(&path).expect("unlocked");
+}
+
+#[test]
 fn what_others_can_read_is_refused_with_the_command_that_helps() {
     let (_directory, path, mut keystore) = created();
     keystore.add_peer(&paired(&peer(2), Suite::HybridAes), "two", 0).expect("stored");

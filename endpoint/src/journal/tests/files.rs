@@ -40,6 +40,8 @@ fn two_cannot_have_it_open_but_others_can_look() {
         assert!(locked, "{error:?}");
     }
     assert_eq!(Journal::view(&path, &key()).expect("seen"), sum(&chat(30)));
+    // What a process has that is just being started.
+    let _inherited = journal.file.try_clone().expect("cloned");
     drop(journal);
     open(&path).expect("unlocked");
 }
