@@ -280,9 +280,10 @@ mod tests {
         const TRIES: u16 = 1_000;
         let (mut state, mut answer, hs2) = begun(code());
         let (honest, first) = state.finish(&alice(), &hs2).expect("HS3");
+        let committed = u16::from_le_bytes([state.r_b[0], state.r_b[1]]);
         let mut suits = 0;
-        for guess in 0..TRIES {
-            state.r_b[..2].copy_from_slice(&guess.to_le_bytes());
+        for other in 1..=TRIES {
+            state.r_b[..2].copy_from_slice(&(committed ^ other).to_le_bytes());
             let (established, hs3) = state.finish(&alice(), &hs2).expect("HS3");
             suits += u32::from(established.sas() % 10 == 7);
             let refused = answer.on_hs3(&hs3).unwrap_err();
