@@ -15,6 +15,10 @@ pub(super) type RecordNonce = [u8; IV_BYTES];
 /// What is authenticated beside the content: the record's header.
 pub(super) type RecordHeader = [u8; RECORD_HEADER_BYTES];
 
+/// Bytes that are copied at a time. From 4 KiB on glibc copies by `rep movsb`, which takes Zen 3 twenty times as long where the
+/// target is a few bytes ahead of the source within their pages: 5.4 µs for 16 KiB (glibc bug 30994).
+const COPY_BYTES: usize = 2_048;
+
 /// Why a record was not opened or sealed: its tag does not match, or lengths do not fit. No more is known.
 #[derive(Debug)]
 pub(super) struct Refused;
@@ -115,7 +119,9 @@ impl Context {
             }
             // In place only: but the bytes were opened a moment ago, and come from the cache.
             Self::Ring(_) => {
-                body.copy_from_slice(plain);
+                for (to, from) in body.chunks_mut(COPY_BYTES).zip(plain.chunks(COPY_BYTES)) {
+                    to.copy_from_slice(from);
+                }
                 rest[..extra.len()].copy_from_slice(extra);
                 self.seal_in_place(nonce, header, out)
             }
