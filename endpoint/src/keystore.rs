@@ -60,6 +60,7 @@ pub use peer::{Grant, Peer};
 pub use protect::Protection;
 pub use relay::{Relay, RelayTrust};
 
+use crate::exclusive::Exclusive;
 use crate::identity::Identity;
 use crate::pairing::Paired;
 use crate::pairing::spoken::CodeMark;
@@ -106,7 +107,7 @@ pub struct Keystore {
     unpaired: BTreeSet<DeviceId>,
     account: Account,
     /// Unlocks when it is dropped.
-    lock: Option<disk::Lock>,
+    lock: Option<Exclusive>,
 }
 
 impl Keystore {
@@ -157,7 +158,7 @@ impl Keystore {
         Self::load(disk, vault, lock)
     }
 
-    fn load(disk: Disk, vault: Option<Vault>, lock: disk::Lock) -> Result<Self, KeystoreError> {
+    fn load(disk: Disk, vault: Option<Vault>, lock: Exclusive) -> Result<Self, KeystoreError> {
         let missing = || KeystoreError::Missing { path: disk.root().into() };
         let identity = load(&disk, Path::new(IDENTITY), IdentityRecord::into_identity)?;
         let identity = identity.ok_or_else(missing)?;

@@ -21,6 +21,7 @@ pub mod account;
 pub mod client;
 pub mod conversation;
 mod error;
+mod exclusive;
 pub mod fuzzing;
 pub mod identity;
 pub mod io;

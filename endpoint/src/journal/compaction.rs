@@ -1,11 +1,8 @@
 //! Files that are written beside and renamed into their place, so that a crash leaves the old or the new one: the
 //! first, which holds nothing, and later ones, which hold what lives of the one before.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::codec::{Encode, Stored};
 use super::file::{Journal, directory_of};
@@ -14,11 +11,12 @@ use super::limits::COMPACT_BATCH_BYTES;
 use super::medium::Medium;
 use super::reading::{End, Place, ReadError, replay};
 use super::record::{FileKey, HEADER_LEN, new_header};
+use crate::exclusive::Exclusive;
 use crate::suite::keys::StorageKey;
 use crate::suite::random::OsRandom;
 
 /// Makes a journal that holds nothing.
-pub(super) fn make(medium: &dyn Medium, path: &Path, key: &StorageKey) -> io::Result<File> {
+pub(super) fn make(medium: &dyn Medium, path: &Path, key: &StorageKey) -> io::Result<Exclusive> {
     let temporary = temporary_of(path);
     let made = NewFile::create(medium, &temporary, key).and_then(|new| new.finish(path));
     made.map(|new| new.file).inspect_err(|_| {
@@ -63,7 +61,7 @@ impl Journal {
         for stored in self.index.states() {
             new.push(stored)?;
         }
-        replay(&self.file, self.end.position, &self.key, |place, mut stored| {
+        replay(&*self.file, self.end.position, &self.key, |place, mut stored| {
             if let Some(peer) = self.index.held_for(&stored, place) {
                 new.push(stored.into_held(peer))?;
             } else {
@@ -102,7 +100,7 @@ impl Drop for Batch {
 
 /// A file, and what is known of it.
 struct Written {
-    file: File,
+    file: Exclusive,
     key: FileKey,
     end: End,
     index: Index,
@@ -111,9 +109,8 @@ struct Written {
 impl<'a> NewFile<'a> {
     fn create(medium: &'a dyn Medium, temporary: &'a Path, key: &StorageKey) -> io::Result<Self> {
         medium.remove(temporary)?;
-        let file = medium.create(temporary)?;
         // The lock comes with the name.
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let file = Exclusive::take(medium.create(temporary)?)?;
         let (header, key) = new_header(key, &mut OsRandom);
         medium.write(&file, &header, 0)?;
         let end = End { position: HEADER_LEN as u64, chain: key.first_chain() };

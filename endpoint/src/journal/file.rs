@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::codec::{Encode, Stored};
@@ -20,6 +19,7 @@ use super::logs::Logs;
 use super::medium::{Medium, System};
 use super::reading::{End, Place, ReadError, open_header, replay};
 use super::record::{FileKey, HeaderError, sealed_len};
+use crate::exclusive::Exclusive;
 use crate::keystore::{KeystoreError, disk};
 use crate::suite::keys::StorageKey;
 use crate::suite::random::OsRandom;
@@ -59,7 +59,7 @@ pub struct Journal {
     pub(super) path: PathBuf,
     pub(super) storage_key: StorageKey,
     pub(super) durability: Durability,
-    pub(super) file: File,
+    pub(super) file: Exclusive,
     pub(super) key: FileKey,
     pub(super) end: End,
     pub(super) index: Index,
@@ -69,13 +69,6 @@ pub struct Journal {
     uncut: bool,
     /// The file has its name, but perhaps not on the disk.
     pub(super) unnamed: bool,
-}
-
-impl Drop for Journal {
-    /// As a keystore's lock: a process that is being started may have inherited the file.
-    fn drop(&mut self) {
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
 }
 
 impl Journal {
@@ -104,18 +97,20 @@ impl Journal {
                 let made = compaction::make(medium.as_ref(), path, storage_key);
                 made.map_err(|error| classify(error, path))?
             }
-            opened => opened.map_err(|error| classify(error, path))?,
+            opened => {
+                let file = opened.map_err(|error| classify(error, path))?;
+                checked_length(medium.as_ref(), &file, path)?;
+                lock(file, path)?
+            }
         };
-        checked_length(medium.as_ref(), &file, path)?;
-        lock(&file, path)?;
         let length = checked_length(medium.as_ref(), &file, path)?;
         if length > sizes.journal_bytes_max {
             let at = sizes.journal_bytes_max;
             return Err(JournalError::Damaged { path: path.into(), at });
         }
         let (mut logs, mut index) = (Logs::default(), Index::default());
-        let read = open_header(&file, length, storage_key).and_then(|key| {
-            let end = replay(&file, length, &key, |place, stored| {
+        let read = open_header(&*file, length, storage_key).and_then(|key| {
+            let end = replay(&*file, length, &key, |place, stored| {
                 index.add(&stored, place);
                 apply(&mut logs, stored);
                 Ok(())
@@ -327,16 +322,15 @@ fn checked_length(medium: &dyn Medium, file: &File, path: &Path) -> Result<u64, 
 
 /// Two writers would make a damaged file of it. The keystore's lock keeps other processes out; this one also holds within
 /// a process, and against a file that was moved to another keystore.
-pub(super) fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
+fn lock(file: File, path: &Path) -> Result<Exclusive, JournalError> {
     let locked = || KeystoreError::Locked { path: directory_of(path).into() };
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Err(locked().into()),
-        Err(error) => return Err(classify(error.into(), path)),
-    }
+    let file = Exclusive::take(file).map_err(|error| match error {
+        Errno::WOULDBLOCK => locked().into(),
+        error => classify(error.into(), path),
+    })?;
     // Whoever held it until now has put another file in its place.
     let metadata = file.metadata().map_err(|error| classify(error, path))?;
-    if metadata.nlink() == 0 { Err(locked().into()) } else { Ok(()) }
+    if metadata.nlink() == 0 { Err(locked().into()) } else { Ok(file) }
 }
 
 pub(super) fn classify(error: io::Error, path: &Path) -> JournalError {

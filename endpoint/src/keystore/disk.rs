@@ -6,12 +6,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::PASSPHRASE;
 use super::error::KeystoreError;
 use super::sealing::{Opened, SEALED_BYTES_MAX, Seal, SealError};
+use crate::exclusive::Exclusive;
 
 /// The longest file that is read.
 const FILE_BYTES_MAX: usize = 20 * 1024;
@@ -57,18 +58,6 @@ pub(super) trait Changes: Send + Sync {
 impl Changes for fn(&Path) -> io::Result<File> {
     fn create(&self, path: &Path) -> io::Result<File> {
         self(path)
-    }
-}
-
-/// The lock of a keystore. It is let go of expressly: closing the file is not enough while a process that is just being
-/// started has inherited it and not yet begun (flock(2)).
-#[derive(Debug)]
-pub(super) struct Lock(pub(super) File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // It goes with the file, if not now.
-        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -133,7 +122,7 @@ impl Disk {
     }
 
     /// Takes the lock, which ends with what is returned.
-    pub(super) fn lock(&self) -> Result<Lock, KeystoreError> {
+    pub(super) fn lock(&self) -> Result<Exclusive, KeystoreError> {
         let path = self.path(Path::new(LOCK));
         let file = OpenOptions::new()
             .read(true)
@@ -146,13 +135,10 @@ impl Disk {
             .map_err(|error| classify(error, &path, false))?;
         let metadata = file.metadata().map_err(|error| classify(error, &path, false))?;
         self.check(&metadata, path.clone())?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(KeystoreError::Locked { path: self.root.clone() })
-            }
-            Err(error) => Err(classify(error.into(), &path, false)),
-        }
+        Exclusive::take(file).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => KeystoreError::Locked { path: self.root.clone() },
+            error => classify(error.into(), &path, false),
+        })
     }
 
     /// A file's contents, opened where they are sealed; `None` where there is none.

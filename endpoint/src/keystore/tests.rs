@@ -242,7 +242,7 @@ fn two_cannot_open_one_keystore() {
 fn a_process_that_is_being_started_does_not_keep_the_lock() {
     let (_directory, path, keystore) = created();
     // What a child has between fork and exec: the same open file.
-    let inherited = keystore.lock.as_ref().map(|lock| lock.0.try_clone());
+    let inherited = keystore.lock.as_ref().map(|lock| lock.try_clone());
     let _inherited = inherited.expect("locked").expect("cloned");
     drop(keystore);
     Keystore::open(&path).expect("unlocked");

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hushwire_wire::id::DeviceId;
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::limits::{BLOCK_BYTES, COPIES_MAX};
 use super::name::{numbered, safe_name};
 use super::{Offer, Transferred, hex, sha256, state_file, unhex};
+use crate::exclusive::Exclusive;
 
 /// Where a received file goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub(crate) struct Part {
     path: PathBuf,
     sidecar_path: PathBuf,
     sidecar: Sidecar,
-    file: File,
+    file: Exclusive,
     length: u64,
     hash: Sha256,
 }
@@ -278,7 +279,7 @@ pub(crate) fn forget(sidecar_path: &Path) {
     let _stays = fs::remove_file(sidecar_path);
 }
 
-fn open_locked(path: &Path) -> Result<File, PartError> {
+fn open_locked(path: &Path) -> Result<Exclusive, PartError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -288,11 +289,10 @@ fn open_locked(path: &Path) -> Result<File, PartError> {
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(path)
         .map_err(PartError::at(path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Err(PartError::Locked),
-        Err(error) => return Err(PartError::at(path)(error.into())),
-    }
+    let file = Exclusive::take(file).map_err(|error| match error {
+        Errno::WOULDBLOCK => PartError::Locked,
+        error => PartError::at(path)(error.into()),
+    })?;
     let metadata = file.metadata().map_err(PartError::at(path))?;
     if metadata.is_file() {
         Ok(file)
