@@ -19,8 +19,11 @@ use std::time::Duration;
 
 use hushwire_engine::Time;
 
-/// The pauses, from the first that is tried; they are also what a cell waits longer by them, at most.
-const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(250)];
+/// The pauses, in the order in which they are tried.
+const PAUSES: [Pause; 2] = [
+    Pause { length: Duration::from_micros(100), pays: (3, 2) },
+    Pause { length: Duration::from_micros(250), pays: (5, 4) },
+];
 /// Turns that are looked at together.
 const WINDOW_TURNS: u32 = 64;
 /// Turns with a pause that show whether it pays.
@@ -30,6 +33,8 @@ const CELLS_PER_RECEIVE_MAX: u64 = 16;
 const BYTES_PER_RECEIVE_MAX: u64 = 16 * 1_024;
 /// How long after a trial that failed the next may be: the first, and the longest, for it doubles.
 const TRY_AGAIN_MS: (u64, u64) = (10, 500);
+/// What a pause has to bring, as [`Pause::pays`], to be kept.
+const STILL_PAYS: (u64, u64) = (5, 4);
 /// How long it pauses before it looks again how it would be without.
 const PAUSED_MS_MAX: u64 = 1_000;
 
@@ -44,15 +49,22 @@ pub struct Pausing {
     patience_ms: u64,
 }
 
-/// How turns follow each other.
+/// A pause between turns.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// Also what a cell waits longer by it, at most.
+    length: Duration,
+    /// It pays where receives are more than this many times as full as without it, or with the one before: over, under.
+    pays: (u64, u64),
+}
+
+/// How turns follow each other. `step` says after which of the [`PAUSES`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// As soon as there is something.
     Plain,
-    /// After the first pause, to compare with the fill that plain turns had.
-    Trial { plain: Fill },
-    /// After a longer pause than the one before, which paid, to compare with the fill that turns had by that.
-    LongerTrial { plain: Fill, shorter: Fill, step: usize },
+    /// After a pause, to compare with the fill that turns had by the one before, or `plain`.
+    Trial { plain: Fill, before: Fill, step: usize },
     /// After a pause, until the time.
     Paused { plain: Fill, step: usize, until: Time },
 }
@@ -62,8 +74,7 @@ impl Phase {
     const fn step(self) -> Option<usize> {
         match self {
             Self::Plain => None,
-            Self::Trial { .. } => Some(0),
-            Self::LongerTrial { step, .. } | Self::Paused { step, .. } => Some(step),
+            Self::Trial { step, .. } | Self::Paused { step, .. } => Some(step),
         }
     }
 }
@@ -78,7 +89,7 @@ struct Fill {
 
 impl Fill {
     /// Whether a receive brings more than `numerator / denominator` times as many cells as one of `other`.
-    const fn is_fuller(self, other: Self, numerator: u64, denominator: u64) -> bool {
+    const fn is_fuller(self, other: Self, (numerator, denominator): (u64, u64)) -> bool {
         self.cells * other.receives * denominator > other.cells * self.receives * numerator
     }
 
@@ -150,7 +161,7 @@ impl Pausing {
         window.since = now;
         window.turns += 1;
         let turns = match self.phase {
-            Phase::Trial { .. } | Phase::LongerTrial { .. } => TRIAL_TURNS,
+            Phase::Trial { .. } => TRIAL_TURNS,
             Phase::Plain | Phase::Paused { .. } => WINDOW_TURNS,
         };
         if window.turns >= turns {
@@ -158,7 +169,7 @@ impl Pausing {
             self.window.since = now;
             self.phase = self.next(&window, now);
         }
-        self.phase.step().map(|step| PAUSES[step])
+        self.phase.step().map(|step| PAUSES[step].length)
     }
 
     fn next(&mut self, window: &Window, now: Time) -> Phase {
@@ -166,45 +177,38 @@ impl Pausing {
             Phase::Plain => {
                 let worth = window.fill.receives > 0 && !window.fill.is_full();
                 if worth && window.is_busy(50) && now >= self.try_at {
-                    Phase::Trial { plain: window.fill }
+                    Phase::Trial { plain: window.fill, before: window.fill, step: 0 }
                 } else {
                     Phase::Plain
                 }
             }
-            Phase::Trial { plain } if window.fill.is_fuller(plain, 3, 2) => {
-                self.patience_ms = TRY_AGAIN_MS.0;
-                Self::longer_than(0, plain, window.fill, now)
-            }
-            Phase::Trial { .. } => {
-                self.try_at = now.after_millis(self.patience_ms);
-                self.patience_ms = (self.patience_ms * 2).min(TRY_AGAIN_MS.1);
-                Phase::Plain
-            }
-            Phase::LongerTrial { plain, shorter, step } => {
-                if window.fill.is_fuller(shorter, 5, 4) {
-                    Self::longer_than(step, plain, window.fill, now)
+            Phase::Trial { plain, before, step } => {
+                if window.fill.is_fuller(before, PAUSES[step].pays) {
+                    self.patience_ms = TRY_AGAIN_MS.0;
+                    match step + 1 {
+                        next if next < PAUSES.len() => {
+                            Phase::Trial { plain, before: window.fill, step: next }
+                        }
+                        _ => paused(plain, step, now),
+                    }
+                } else if step > 0 {
+                    paused(plain, step - 1, now)
                 } else {
-                    Self::paused(step - 1, plain, now)
+                    self.try_at = now.after_millis(self.patience_ms);
+                    self.patience_ms = (self.patience_ms * 2).min(TRY_AGAIN_MS.1);
+                    Phase::Plain
                 }
             }
             Phase::Paused { plain, until, .. } => {
-                let pays = window.is_busy(10) && window.fill.is_fuller(plain, 5, 4);
+                let pays = window.is_busy(10) && window.fill.is_fuller(plain, STILL_PAYS);
                 if pays && now < until { self.phase } else { Phase::Plain }
             }
         }
     }
+}
 
-    /// The pause of `step` paid: the next longer one is tried, if there is one.
-    const fn longer_than(step: usize, plain: Fill, shorter: Fill, now: Time) -> Phase {
-        match step + 1 {
-            step if step < PAUSES.len() => Phase::LongerTrial { plain, shorter, step },
-            _ => Self::paused(step, plain, now),
-        }
-    }
-
-    const fn paused(step: usize, plain: Fill, now: Time) -> Phase {
-        Phase::Paused { plain, step, until: now.after_millis(PAUSED_MS_MAX) }
-    }
+const fn paused(plain: Fill, step: usize, now: Time) -> Phase {
+    Phase::Paused { plain, step, until: now.after_millis(PAUSED_MS_MAX) }
 }
 
 #[cfg(test)]
@@ -239,7 +243,7 @@ mod tests {
             waited_us = rest_us + pause.map_or(0, |pause| pause.as_micros() as u64);
             *now = now.after_nanos(1_000 * waited_us);
             for (count, of) in paused.iter_mut().zip(PAUSES) {
-                *count += u32::from(pause == Some(of));
+                *count += u32::from(pause == Some(of.length));
             }
         }
         paused
