@@ -10,6 +10,7 @@
 //! | `greeting` | CHALLENGE, HELLO and the proof |
 //! | `reading` | bytes in, cells out, verdicts |
 //! | `sending` | the two stages of egress |
+//! | `in_place` | large cells, which leave from where they came in |
 //! | `commands`, `asking` | what the engine wants done, and asked of the store |
 //! | `closing` | a connection's end, which takes its time |
 //! | `quic` | the same four for connections of QUIC |
@@ -23,6 +24,7 @@ mod commands;
 mod connection;
 mod crossing;
 pub(crate) mod greeting;
+mod in_place;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 mod output;

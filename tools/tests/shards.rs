@@ -14,7 +14,11 @@ use hushwire_wire::control::{Control, Request, RequestId, Transport, disclose};
 use support::by_either_transport;
 use support::raw::{Device, Raw, connect_by};
 
-by_either_transport!(every_message_between_random_pairs_arrives, nothing_comes_before_welcome);
+by_either_transport!(
+    every_message_between_random_pairs_arrives,
+    nothing_comes_before_welcome,
+    bursts_for_several_arrive_in_order,
+);
 
 const DEVICES: usize = 200;
 const ROUNDS: usize = 30;
@@ -142,4 +146,51 @@ fn nothing_comes_before_welcome(transport: Transport) {
         }
     });
     assert_eq!(relay.status().expect("a status").totals["bugs"], 0);
+}
+
+/// What a device sends together, the relay may send on from where it received it: for one recipient, by TLS, as long as nothing
+/// waits for it. Here recipients, sizes and transports change in the middle.
+fn bursts_for_several_arrive_in_order(transport: Transport) {
+    const BURSTS: usize = 120;
+    let relay = RelayProcess::start(&support::options()).expect("it starts");
+    let mut sender = Device::enrol_by(&relay, Transport::Tls);
+    let mut recipients: Vec<Device> = [Transport::Tls, transport, Transport::Tls]
+        .map(|transport| Device::enrol_by(&relay, transport))
+        .into();
+    for recipient in &mut recipients {
+        let granted = recipient.ask(1, Request::Grant { device: sender.id });
+        assert!(matches!(granted, Control::Done { .. }), "{granted:?}");
+    }
+    let ids: Vec<_> = recipients.iter().map(|recipient| recipient.id).collect();
+    let (mut random, mut number) = (Lcg(11), 0_u32);
+    for burst in 0..BURSTS {
+        // Sometimes all for one, mostly not; never more than its queue holds.
+        let mut to = random.below(ids.len());
+        let changes = [1, 3, 1_000][random.below(3)];
+        let mut left = 200_000_usize;
+        let mut expected: Vec<Vec<(Class, u32)>> = vec![Vec::new(); ids.len()];
+        loop {
+            let class = Class::ALL[[7, 7, 6, 4, random.below(8)][random.below(5)]];
+            let Some(behind) = left.checked_sub(class.cell_len()) else { break };
+            left = behind;
+            let header = Header::unicast(class, 0, 0, ids[to]);
+            sender.raw.send_later(header, &number.to_le_bytes());
+            expected[to].push((class, number));
+            number += 1;
+            if random.below(changes) == 0 {
+                to = random.below(ids.len());
+            }
+        }
+        sender.raw.send_now().expect("the relay reads");
+        for (recipient, expected) in recipients.iter_mut().zip(expected) {
+            for (class, number) in expected {
+                let (header, body) = recipient.raw.receive().expect("a cell");
+                assert_eq!((header.peer, header.class), (sender.id, class), "burst {burst}");
+                assert_eq!(body[..4], number.to_le_bytes(), "burst {burst}");
+                assert!(body[4..].iter().all(|&byte| byte == 0), "burst {burst}");
+            }
+        }
+    }
+    let totals = relay.status().expect("a status").totals;
+    assert_eq!((totals["cells_out"], totals["bugs"]), (u64::from(number), 0), "{totals:?}");
 }

@@ -54,15 +54,21 @@ impl Driver for Readiness {
         outbox: &mut Outbox,
         pool: &mut OutputPool,
     ) -> Result<(), Over> {
-        match outbox.flush(pool, |bytes| send(&port.writer, bytes)) {
-            Flushed::Done => {}
-            Flushed::Short(rest) => {
-                (port.rest, port.sent) = (rest, 0);
-                port.wake();
-            }
-            Flushed::Broken => return Err(Over),
-        }
-        Ok(())
+        let flushed = outbox.flush(pool, |bytes| send(&port.writer, bytes));
+        port.keep_rest(flushed)
+    }
+
+    const SENDS_PAST: bool = true;
+
+    fn send_past(
+        &mut self,
+        _: Place,
+        port: &mut Port,
+        outbox: &mut Outbox,
+        sealed: &[u8],
+    ) -> Result<(), Over> {
+        let flushed = outbox.send_past(sealed, |bytes| send(&port.writer, bytes));
+        port.keep_rest(flushed)
     }
 
     fn shut(&mut self, _: Place, port: &mut Port, _: &Outbox) {
@@ -83,6 +89,19 @@ impl Batching for Readiness {
 }
 
 impl Port {
+    /// Leaves what the kernel had no room for to the connection's task.
+    fn keep_rest(&mut self, flushed: Flushed) -> Result<(), Over> {
+        match flushed {
+            Flushed::Done => {}
+            Flushed::Short(rest) => {
+                (self.rest, self.sent) = (rest, 0);
+                self.wake();
+            }
+            Flushed::Broken => return Err(Over),
+        }
+        Ok(())
+    }
+
     fn wake(&self) {
         if let Some(task) = &self.task {
             task.wake_by_ref();

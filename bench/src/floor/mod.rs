@@ -66,17 +66,23 @@ impl Driver for Ring {
         pool: &mut OutputPool,
     ) -> Result<(), Over> {
         let socket = port.socket.as_fd();
-        match outbox.flush(pool, |bytes| sockets::send(socket, bytes)) {
-            Flushed::Done => Ok(()),
-            Flushed::Short(rest) => {
-                let token = Token::new(SEND, place.generation, place.index);
-                self.send(socket, token, rest, 0).map_err(|_| {
-                    let _ = outbox.finished(Ok(0));
-                    Over
-                })
-            }
-            Flushed::Broken => Err(Over),
-        }
+        let flushed = outbox.flush(pool, |bytes| sockets::send(socket, bytes));
+        finish(self, place, port, outbox, flushed)
+    }
+
+    const SENDS_PAST: bool = true;
+
+    #[inline]
+    fn send_past(
+        &mut self,
+        place: Place,
+        port: &mut Port,
+        outbox: &mut Outbox,
+        sealed: &[u8],
+    ) -> Result<(), Over> {
+        let socket = port.socket.as_fd();
+        let flushed = outbox.send_past(sealed, |bytes| sockets::send(socket, bytes));
+        finish(self, place, port, outbox, flushed)
     }
 
     fn shut(&mut self, place: Place, port: &mut Port, outbox: &Outbox) {
@@ -95,6 +101,27 @@ impl Driver for Ring {
 
     fn is_watched(port: &Port) -> bool {
         port.poll_armed
+    }
+}
+
+/// Has the ring finish a send that found no room.
+fn finish(
+    ring: &mut Ring,
+    place: Place,
+    port: &Port,
+    outbox: &mut Outbox,
+    flushed: Flushed,
+) -> Result<(), Over> {
+    match flushed {
+        Flushed::Done => Ok(()),
+        Flushed::Short(rest) => {
+            let token = Token::new(SEND, place.generation, place.index);
+            ring.send(port.socket.as_fd(), token, rest, 0).map_err(|_| {
+                let _ = outbox.finished(Ok(0));
+                Over
+            })
+        }
+        Flushed::Broken => Err(Over),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod identity;
+mod in_place;
 pub(crate) mod lane;
 pub(crate) mod opening;
 pub(crate) mod output;
@@ -59,6 +60,21 @@ pub(crate) trait Driver {
         outbox: &mut Outbox,
         pool: &mut OutputPool,
     ) -> Result<(), Over>;
+
+    /// Whether [`send_past`](Self::send_past) is anything else than a bug: a send that takes its buffer along cannot send
+    /// from where everything is received.
+    const SENDS_PAST: bool = false;
+
+    /// Sends bytes that are sealed elsewhere, while nothing waits in `outbox`.
+    fn send_past(
+        &mut self,
+        _place: Place,
+        _port: &mut Self::Port,
+        _outbox: &mut Outbox,
+        _sealed: &[u8],
+    ) -> Result<(), Over> {
+        Err(Over)
+    }
 
     /// The first step of closing: lets what happens on the connection come to its end.
     fn shut(&mut self, place: Place, port: &mut Self::Port, outbox: &Outbox);

@@ -76,6 +76,11 @@ impl Outbox {
         Ok(buffer.used)
     }
 
+    /// Whether everything has been given to the kernel.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_none() && self.behind.is_empty() && self.sealing.is_none()
+    }
+
     /// Appends bytes of a handshake.
     pub(crate) fn append(&mut self, pool: &mut OutputPool, bytes: &[u8]) {
         self.put_behind(pool);
@@ -109,6 +114,16 @@ impl Outbox {
         let flushed = self.send(&buffer.bytes[..buffer.used], send);
         pool.put(buffer);
         flushed
+    }
+
+    /// Sends bytes that are sealed elsewhere, while nothing waits in here, like [`flush`](Self::flush).
+    pub(crate) fn send_past(
+        &mut self,
+        sealed: &[u8],
+        send: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Flushed {
+        assert!(self.is_empty(), "nothing overtakes what waits");
+        self.send(sealed, send)
     }
 
     fn send(&mut self, bytes: &[u8], send: impl FnOnce(&[u8]) -> io::Result<usize>) -> Flushed {

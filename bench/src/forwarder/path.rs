@@ -1,13 +1,14 @@
 //! The path of a cell: opened, readdressed, sealed.
 
-use hushwire_relay::transport::{Cursor, Event, Progress, sealed_len};
+use hushwire_relay::transport::{Cursor, Event, Progress, join_halves, sealed_len};
 use hushwire_wire::cell::{Class, HEADER_LEN, Kind, PEER_OFFSET, lane_of, readdress, set_counter};
 use hushwire_wire::control::{Control, disclose};
 use hushwire_wire::id::DeviceId;
 
 use super::connection::{Link, Place, Route, Stage};
+use super::in_place::{Framed, Run};
 use super::{Driver, Forwarder, Over, opening};
-use crate::limits::FLUSH_BYTES;
+use crate::limits::{FLUSH_BYTES, IN_PLACE_BYTES_MIN};
 
 impl<D: Driver> Forwarder<D> {
     /// Goes on with a connection for which `count` bytes were received into `scratch` at the cursor's end.
@@ -28,23 +29,55 @@ impl<D: Driver> Forwarder<D> {
 
     /// Opens the records at the cursor, one after the other, and passes their cells on.
     fn forward(&mut self, index: u32, scratch: &mut [u8], cursor: &mut Cursor) -> Result<(), Over> {
-        loop {
-            let link = self.link(index).ok_or(Over)?;
-            match link.inbound.next(scratch, cursor, 0)? {
-                Event::Cell(range) => self.route(index, &mut scratch[range])?,
-                Event::NeedMore => break,
-                Event::AnswerKeyUpdate => link.sealer.request_update(),
-                Event::Closed => return Err(Over),
-            }
-        }
+        let mut run = None;
+        let forwarded = self.forward_whole(index, scratch, cursor, &mut run);
+        self.send_run(&mut run, scratch);
+        forwarded?;
         let Self { slots, carry, .. } = self;
         let connection = slots[index as usize].connection.as_deref_mut().ok_or(Over)?;
         let Stage::Open(link) = &mut connection.stage else { return Err(Over) };
         link.inbound.end(scratch, cursor, carry, 0).map_err(|_| Over)
     }
 
+    fn forward_whole(
+        &mut self,
+        index: u32,
+        scratch: &mut [u8],
+        cursor: &mut Cursor,
+        run: &mut Option<Run>,
+    ) -> Result<(), Over> {
+        loop {
+            let link = self.link(index).ok_or(Over)?;
+            match link.inbound.next(scratch, cursor, 0)? {
+                Event::Halves(records) if D::SENDS_PAST => {
+                    let framed = Framed { records, whole: None };
+                    self.route_framed(index, scratch, framed, run)?;
+                }
+                Event::Halves(records) => {
+                    let cell = join_halves(scratch, records);
+                    self.route(index, &mut scratch[cell])?;
+                }
+                Event::Cell(cell) => {
+                    if D::SENDS_PAST
+                        && cell.len() >= IN_PLACE_BYTES_MIN
+                        && let Some(records) = cursor.record_of(&cell)
+                    {
+                        let framed = Framed { records, whole: Some(cell) };
+                        self.route_framed(index, scratch, framed, run)?;
+                    } else {
+                        self.send_run(run, scratch);
+                        self.route(index, &mut scratch[cell])?;
+                    }
+                }
+                Event::NeedMore => return Ok(()),
+                Event::AnswerKeyUpdate => link.sealer.request_update(),
+                Event::Closed => return Err(Over),
+            }
+        }
+    }
+
     #[inline]
-    fn link(&mut self, index: u32) -> Option<&mut Link> {
+    pub(super) fn link(&mut self, index: u32) -> Option<&mut Link> {
         match &mut self.slots.get_mut(index as usize)?.connection.as_deref_mut()?.stage {
             Stage::Open(link) => Some(link),
             Stage::Handshaking(_) | Stage::Closing => None,
@@ -52,28 +85,35 @@ impl<D: Driver> Forwarder<D> {
     }
 
     #[inline]
-    fn route(&mut self, index: u32, cell: &mut [u8]) -> Result<(), Over> {
+    pub(super) fn route(&mut self, index: u32, cell: &mut [u8]) -> Result<(), Over> {
         if cell[0] != Kind::Unicast as u8 {
             return self.listen(index, cell);
         }
+        let Some(to) = self.recipient(index, cell)? else { return Ok(()) };
+        let sender = self.link(index).ok_or(Over)?.device;
+        self.routed += 1;
+        readdress(cell, &sender);
+        self.seal(to.index, cell);
+        Ok(())
+    }
+
+    /// Where a unicast cell with this header goes, if anywhere.
+    #[inline]
+    pub(super) fn recipient(&mut self, index: u32, header: &[u8]) -> Result<Option<Place>, Over> {
         let link = self.link(index).ok_or(Over)?;
-        let sender = link.device;
-        let peer = DeviceId::from_slice(&cell[PEER_OFFSET..PEER_OFFSET + DeviceId::LEN]);
+        let peer = DeviceId::from_slice(&header[PEER_OFFSET..PEER_OFFSET + DeviceId::LEN]);
         let Route { peer: known, mut to } = link.last;
         if peer != Some(known) || self.slots[to.index as usize].generation != to.generation {
             let Some(peer) = peer else { return Err(Over) };
             // To nobody: it does not even say so.
-            let Some(&index_of_peer) = self.devices.get(&peer) else { return Ok(()) };
+            let Some(&index_of_peer) = self.devices.get(&peer) else { return Ok(None) };
             let generation = self.slots[index_of_peer as usize].generation;
             to = Place { index: index_of_peer, generation };
             if let Some(link) = self.link(index) {
                 link.last = Route { peer, to };
             }
         }
-        self.routed += 1;
-        readdress(cell, &sender);
-        self.seal(to.index, cell);
-        Ok(())
+        Ok(Some(to))
     }
 
     /// Seals a cell into its recipient's output.

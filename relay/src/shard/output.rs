@@ -94,6 +94,11 @@ impl Outbox {
         self.in_flight.is_some()
     }
 
+    /// Whether everything has been given to the kernel.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_none() && self.behind.is_empty() && self.sealing.is_none()
+    }
+
     /// Bytes sealed since the last flush.
     pub(crate) fn sealing_len(&self) -> usize {
         self.sealing.as_ref().map_or(0, |buffer| buffer.used)
@@ -165,6 +170,18 @@ impl Outbox {
         let flushed = self.send(socket, charge, &buffer.bytes[..buffer.used], follows);
         pool.put(buffer);
         flushed
+    }
+
+    /// Sends bytes that are sealed elsewhere, while nothing is in here.
+    pub(crate) fn send_past(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        charge: Charge,
+        sealed: &[u8],
+        follows: Follows,
+    ) -> Flushed {
+        assert!(self.is_empty(), "nothing overtakes what waits");
+        self.send(socket, charge, sealed, follows)
     }
 
     fn send(

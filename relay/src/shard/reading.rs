@@ -5,12 +5,14 @@ use std::os::fd::AsFd as _;
 use hushwire_engine::{ConnId, Time, Verdict};
 use hushwire_uring::sockets::{self, Received};
 use hushwire_uring::{Readiness, Token};
-use hushwire_wire::cell::{HEADER_LEN, Header, readdress};
+use hushwire_wire::cell::{Class, HEADER_LEN, Header, readdress};
 use hushwire_wire::control::{Control, ErrorCode, disclose};
 
 use super::closing::Ending;
 use super::connection::{Connection, Poll, Stage, Who, Wire};
-use super::limits::{CONNECTIONS_PER_TURN, READS_PER_TURN};
+use super::in_place::{Framed, Run};
+use super::limits::{CONNECTIONS_PER_TURN, IN_PLACE_BYTES_MIN, READS_PER_TURN};
+use super::output::Follows;
 use super::{Shard, ShardError, greeting, seconds};
 
 use crate::transport::inbound::Cursor;
@@ -198,17 +200,27 @@ impl Shard {
         if bytes > 0 {
             self.pausing.received(bytes);
         }
-        self.work_through(id, scratch, &mut cursor, now)?;
+        // What follows goes to the same recipients, mostly.
+        let follows = match step {
+            Step::More => Follows::More,
+            Step::Dry | Step::End => Follows::Nothing,
+        };
+        let mut run = None;
+        let worked = self.work_through(id, scratch, &mut cursor, &mut run, now);
+        self.send_run(&mut run, scratch, follows, now);
+        worked?;
+        self.keep_rest(id, scratch, &cursor, now)?;
         self.metrics.bytes_in.add(bytes as u64);
         Ok(step)
     }
 
-    /// Opens the whole records at the cursor and routes their cells; keeps the rest.
-    pub(super) fn work_through(
+    /// Opens the whole records at the cursor and routes their cells. A run that is left has to be sent.
+    fn work_through(
         &mut self,
         id: ConnId,
         scratch: &mut [u8],
         cursor: &mut Cursor,
+        run: &mut Option<Run>,
         now: Time,
     ) -> Result<(), Stop> {
         loop {
@@ -216,16 +228,29 @@ impl Shard {
             connection.used_s = seconds(now);
             let Some(link) = connection.link() else { return Ok(()) };
             match link.inbound.next(scratch, cursor, now.as_nanos()).map_err(Stop::Fault)? {
-                Event::Cell(range) => self.route(id, &mut scratch[range], now)?,
+                Event::Halves(records) => {
+                    let framed = Framed { records, whole: None };
+                    self.route_framed(id, scratch, framed, run, now)?;
+                }
+                Event::Cell(cell) => {
+                    if cell.len() >= IN_PLACE_BYTES_MIN
+                        && let Some(records) = cursor.record_of(&cell)
+                    {
+                        let framed = Framed { records, whole: Some(cell) };
+                        self.route_framed(id, scratch, framed, run, now)?;
+                    } else {
+                        self.send_run(run, scratch, Follows::More, now);
+                        self.route(id, &mut scratch[cell], now)?;
+                    }
+                }
                 Event::AnswerKeyUpdate => {
                     link.sealer.request_update();
                     self.mark_dirty(id);
                 }
                 Event::Closed => return Err(Stop::PeerClosed),
-                Event::NeedMore => break,
+                Event::NeedMore => return Ok(()),
             }
         }
-        self.keep_rest(id, scratch, cursor, now)
     }
 
     /// Puts a partial record away; where the pool is empty, whoever has been partial longest goes.
@@ -268,21 +293,47 @@ impl Shard {
     /// Asks the engine where one cell goes, and sends it there.
     #[inline]
     pub(super) fn route(&mut self, id: ConnId, cell: &mut [u8], now: Time) -> Result<(), Stop> {
-        let Some(header) = cell.first_chunk::<HEADER_LEN>() else {
+        let (class, verdict) = self.judge(id, cell, now)?;
+        self.follow(id, verdict, class, cell, now)
+    }
+
+    /// Asks the engine what becomes of the cell that begins with this header.
+    #[inline]
+    pub(super) fn judge(
+        &mut self,
+        id: ConnId,
+        header: &[u8],
+        now: Time,
+    ) -> Result<(Class, Verdict), Stop> {
+        let Some(header) = header.first_chunk::<HEADER_LEN>() else {
             unreachable!("the cutter gives whole cells")
         };
-        let header = match Header::decode(header) {
-            Ok(header) => header,
+        match Header::decode(header) {
+            Ok(header) => {
+                self.pausing.routed(1);
+                Ok((header.class, self.engine.handle_cell(id, &header, now)))
+            }
             Err(error) => {
                 self.engine.handle_malformed_cell(id, error, now);
-                return Err(Stop::Told);
+                Err(Stop::Told)
             }
-        };
-        self.pausing.routed(1);
-        match self.engine.handle_cell(id, &header, now) {
+        }
+    }
+
+    /// Does with a cell what the engine has said.
+    #[inline]
+    pub(super) fn follow(
+        &mut self,
+        id: ConnId,
+        verdict: Verdict,
+        class: Class,
+        cell: &mut [u8],
+        now: Time,
+    ) -> Result<(), Stop> {
+        match verdict {
             Verdict::Forward { to, stage } => {
                 self.readdress(id, cell);
-                self.egress(to, stage, header.class, cell, now);
+                self.egress(to, stage, class, cell, now);
             }
             Verdict::Port { to, envelope } => {
                 self.readdress(id, cell);
@@ -296,7 +347,7 @@ impl Shard {
     }
 
     #[inline]
-    fn readdress(&self, from: ConnId, cell: &mut [u8]) {
+    pub(super) fn readdress(&self, from: ConnId, cell: &mut [u8]) {
         match self.engine.device_of(from) {
             Some(sender) => readdress(cell, sender),
             None => unreachable!("the engine routes cells of welcome devices only"),

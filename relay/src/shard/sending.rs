@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    fn sealing_failed(&mut self, id: ConnId, fault: &Fault) {
+    pub(super) fn sealing_failed(&mut self, id: ConnId, fault: &Fault) {
         self.metrics.bugs.add(1);
         tracing::error!(%fault, "sealing failed; the connection is closed");
         self.end_later(id);
@@ -152,22 +152,31 @@ impl Shard {
         loop {
             let Some(connection) = self.connections[id.index()].as_mut() else { return };
             let Some(tcp) = connection.tcp() else { return };
-            match tcp.outbox.flush(tcp.socket.as_fd(), &mut self.output, follows) {
-                Flushed::All(0) => return,
-                Flushed::All(charge) => {
-                    if !self.drained(id, charge, now) {
-                        return;
-                    }
+            let flushed = tcp.outbox.flush(tcp.socket.as_fd(), &mut self.output, follows);
+            if !self.flushed(id, flushed, now) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on after a flush. Whether more was sealed, for the next.
+    pub(super) fn flushed(&mut self, id: ConnId, flushed: Flushed, now: Time) -> bool {
+        match flushed {
+            Flushed::All(0) | Flushed::Waiting => false,
+            Flushed::All(charge) => self.drained(id, charge, now),
+            Flushed::Short(rest) => {
+                let connection = self.connections[id.index()].as_mut();
+                let Some(tcp) = connection.and_then(Connection::tcp) else { return false };
+                let socket = tcp.socket.as_fd();
+                if self.ring.send(socket, token(id, SEND), rest, 0).is_err() {
+                    tcp.outbox.not_sent();
+                    self.end_later(id);
                 }
-                Flushed::Short(rest) => {
-                    if self.ring.send(tcp.socket.as_fd(), token(id, SEND), rest, 0).is_err() {
-                        tcp.outbox.not_sent();
-                        self.end_later(id);
-                    }
-                    return;
-                }
-                Flushed::Waiting => return,
-                Flushed::Broken => return self.end_later(id),
+                false
+            }
+            Flushed::Broken => {
+                self.end_later(id);
+                false
             }
         }
     }

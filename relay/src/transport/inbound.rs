@@ -7,8 +7,12 @@ use hushwire_wire::cell::Class;
 use super::carry::{Carry, CarryPool, PoolEmpty};
 use super::cells::{CellCutter, Cut};
 use super::fault::Fault;
-use super::limits::{RECORD_HEADER_BYTES, RECORD_PLAIN_BYTES_MAX};
+use super::limits::{RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYTES_MAX};
 use super::opener::{Opened, Opener};
+use super::record::record_len;
+
+/// The two records of a 32 KiB cell, in bytes.
+const HALVES_BYTES: usize = 2 * record_len(RECORD_PLAIN_BYTES_MAX);
 
 /// The receiving side of a connection.
 ///
@@ -19,6 +23,7 @@ use super::opener::{Opened, Opener};
 /// loop {
 ///     match inbound.next(scratch, &mut cursor, now_ns)? {
 ///         Event::Cell(range) => forward(&scratch[range]),
+///         Event::Halves(records) => forward(&scratch[join_halves(scratch, records)]),
 ///         Event::AnswerKeyUpdate => sealer.request_update(),
 ///         Event::Closed => …,
 ///         Event::NeedMore => break,
@@ -36,8 +41,13 @@ pub struct Inbound {
 /// What [`Inbound::next`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A whole cell, at this range of the scratch until the next call.
+    /// A whole cell in one piece, at this range of the scratch until the next call.
     Cell(Range<usize>),
+    /// A whole cell of 32 KiB, still in the two records that brought it, which stand at this range of the scratch until the
+    /// next call. [`Sealer::seal_in_place`] seals it there; [`join_halves`] makes it one piece.
+    ///
+    /// [`Sealer::seal_in_place`]: super::Sealer::seal_in_place
+    Halves(Range<usize>),
     /// The client updated its keys and wants an update of ours: [`Sealer::request_update`].
     ///
     /// [`Sealer::request_update`]: super::Sealer::request_update
@@ -76,6 +86,20 @@ impl Cursor {
     #[must_use]
     pub const fn end(&self) -> usize {
         self.end
+    }
+
+    /// The record of the cell that was just found at `cell`, if it is one that [`Sealer::seal_in_place`] can seal again
+    /// where it stands: one with nothing else in it, padding neither.
+    ///
+    /// [`Sealer::seal_in_place`]: super::Sealer::seal_in_place
+    #[must_use]
+    pub const fn record_of(&self, cell: &Range<usize>) -> Option<Range<usize>> {
+        let length = record_len(cell.end - cell.start);
+        let is_one = cell.end - cell.start <= RECORD_PLAIN_BYTES_MAX;
+        match cell.start.checked_sub(RECORD_HEADER_BYTES) {
+            Some(start) if is_one && start + length == self.at => Some(start..self.at),
+            Some(_) | None => None,
+        }
     }
 
     /// `bytes` more have been read to [`end`](Self::end).
@@ -138,7 +162,7 @@ impl Inbound {
                             return Ok(Event::Cell(plain));
                         }
                         Cut::FirstHalf => cursor.half = Some(plain.start),
-                        Cut::SecondHalf => return join_halves(scratch, cursor, &plain),
+                        Cut::SecondHalf => return second_half(scratch, cursor, &plain),
                     }
                 }
                 Opened::Incomplete { need_total } => {
@@ -236,16 +260,35 @@ pub struct Carried {
     since_ns: u64,
 }
 
-/// Moves the first half of a 32 KiB cell up to the second, which `plain` is, over the tag and header
-/// between them.
-fn join_halves(
+/// The second half of a 32 KiB cell was opened at `plain`. Where its record follows the first half's, the cell is left in the
+/// two; the first half that was carried from an earlier read is moved up to the second, over its header.
+fn second_half(
     scratch: &mut [u8],
     cursor: &mut Cursor,
     plain: &Range<usize>,
 ) -> Result<Event, Fault> {
     let half = cursor.half.take().ok_or(Fault::Internal("half a cell is lost"))?;
+    cursor.since_ns = None;
+    if let Some(first) = half.checked_sub(RECORD_HEADER_BYTES)
+        && first + HALVES_BYTES == cursor.at
+    {
+        return Ok(Event::Halves(first..cursor.at));
+    }
     let start = plain.start - RECORD_PLAIN_BYTES_MAX;
     scratch.copy_within(half..half + RECORD_PLAIN_BYTES_MAX, start);
-    cursor.since_ns = None;
     Ok(Event::Cell(start..plain.end))
+}
+
+/// Makes the cell of [`Event::Halves`] one piece, for which its first half moves over the tag and header in the middle. Returns
+/// where it stands then.
+///
+/// # Panics
+/// If `records` is not what [`Event::Halves`] said.
+pub fn join_halves(scratch: &mut [u8], records: Range<usize>) -> Range<usize> {
+    assert_eq!(records.len(), HALVES_BYTES, "two full records");
+    let half = records.start + RECORD_HEADER_BYTES;
+    let end = records.start + HALVES_BYTES - (RECORD_OVERHEAD_BYTES - RECORD_HEADER_BYTES);
+    let start = end - 2 * RECORD_PLAIN_BYTES_MAX;
+    scratch.copy_within(half..half + RECORD_PLAIN_BYTES_MAX, start);
+    start..end
 }

@@ -101,7 +101,7 @@ impl TrafficKeys {
         let nonce = self.nonce();
         self.context()?
             .seal_in_place(nonce, header, out)
-            .map_err(|_| Fault::Internal("the AEAD refused to seal a control record"))?;
+            .map_err(|_| Fault::Internal("the AEAD refused to seal a record in place"))?;
         self.sequence += 1;
         Ok(())
     }

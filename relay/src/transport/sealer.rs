@@ -1,11 +1,12 @@
-//! Seals records out of place, straight to where they are sent from (RFC 8446 §5.2, §4.6.3, §6).
+//! Seals records straight to where they are sent from, or where they stand (RFC 8446 §5.2, §4.6.3, §6).
 
 use std::fmt;
 
 use super::fault::{Alert, Fault};
 use super::keys::TrafficKeys;
 use super::limits::{
-    RECORD_HEADER_BYTES, RECORD_PLAIN_BYTES_MAX, RECORDS_SEALED_DUE, RECORDS_SEALED_MAX,
+    RECORD_HEADER_BYTES, RECORD_PLAIN_BYTES_MAX, RECORD_TAG_BYTES, RECORDS_SEALED_DUE,
+    RECORDS_SEALED_MAX,
 };
 use super::record::{
     ALERT, APPLICATION_DATA, HANDSHAKE, KEY_UPDATE, LEGACY_VERSION, record_len, sealed_len,
@@ -44,6 +45,24 @@ impl Sealer {
             written = end;
         }
         Ok(written)
+    }
+
+    /// Seals a cell again in the records that it was opened in, which are those of [`Event::Halves`] or
+    /// [`Cursor::record_of`]: what it leaves there is what [`seal_into`](Self::seal_into) would have written.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if `records` is too short or [`RECORDS_SEALED_MAX`] is reached.
+    ///
+    /// [`Event::Halves`]: super::Event::Halves
+    /// [`Cursor::record_of`]: super::Cursor::record_of
+    pub fn seal_in_place(&mut self, records: &mut [u8]) -> Result<(), Fault> {
+        for record in records.chunks_mut(record_len(RECORD_PLAIN_BYTES_MAX)) {
+            let (header, body) = self.begin_record(record)?;
+            let end = body.len().checked_sub(1 + RECORD_TAG_BYTES).ok_or_else(too_short)?;
+            body[end] = APPLICATION_DATA;
+            self.keys.seal_in_place(header, body)?;
+        }
+        Ok(())
     }
 
     /// Like [`seal_into`](Self::seal_into), appending to `out`.

@@ -3,13 +3,15 @@
 use std::io::Write;
 
 use hushwire_relay::transport::{
-    Blame, Carry, CarryPool, CellFault, Event, Fault, PoolEmpty, limits, record_len,
+    Blame, Carry, CarryPool, CellFault, Cursor, Event, Fault, Inbound, PoolEmpty, Sealer, limits,
+    record_len,
 };
 use hushwire_wire::cell::Class;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rustls::{ClientConnection, SupportedCipherSuite};
 
-use crate::support::{RawClient, Reader, SUITES, Wire, both, cell, connect, pull};
+use crate::support::{Link, RawClient, Reader, SUITES, Wire, both, cell, connect, pull, push};
 
 fn reader(class_max: Class) -> (Reader, RawClient) {
     let (server, client) = RawClient::connect(SUITES[0]);
@@ -159,7 +161,7 @@ fn a_partial_record_without_room_can_be_tried_again() {
     let mut none = CarryPool::new(0);
     let mut scratch = vec![0; limits::SCRATCH_BYTES];
     scratch[..100].copy_from_slice(&stream[..100]);
-    let mut cursor = hushwire_relay::transport::Cursor::over(100);
+    let mut cursor = Cursor::over(100);
     assert_eq!(reader.inbound.next(&mut scratch, &mut cursor, 0).unwrap(), Event::NeedMore);
     assert!(reader.inbound.end(&scratch, &cursor, &mut none, 0).is_err());
     reader.inbound.end(&scratch, &cursor, &mut reader.pool, 3).unwrap();
@@ -179,6 +181,120 @@ fn carried_bytes_move_to_another_shard() {
         reader.pool = CarryPool::default();
         reader.inbound.put_carried(&carried, &mut reader.pool).unwrap();
         assert_eq!(reader.push(&stream[at..]).unwrap().0, [large]);
+    }
+}
+
+/// A relay that sends every cell back to its client, from where it stands where it can be.
+struct Echo {
+    client: ClientConnection,
+    inbound: Inbound,
+    sealer: Sealer,
+    pool: CarryPool,
+    scratch: Vec<u8>,
+    /// Cells that had to be copied.
+    copied: usize,
+}
+
+impl Echo {
+    fn new(suite: SupportedCipherSuite) -> Self {
+        let (server, config) = both(suite);
+        let Link { client, server, .. } = connect(&server, &config, b"", Wire::Whole);
+        Self {
+            client,
+            inbound: Inbound::new(server.opener, Class::C7),
+            sealer: server.sealer,
+            pool: CarryPool::default(),
+            scratch: vec![0; 2 * limits::SCRATCH_BYTES],
+            copied: 0,
+        }
+    }
+
+    /// The records of cells as the client sends them.
+    fn sent(&mut self, cells: &[Vec<u8>]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for cell in cells {
+            self.client.writer().write_all(cell).unwrap();
+            stream.extend(pull(&mut self.client));
+        }
+        stream
+    }
+
+    /// What the client reads of what comes back for these bytes.
+    fn back(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut cursor = self.inbound.begin(&mut self.scratch, &mut self.pool);
+        let end = cursor.end();
+        self.scratch[end..end + bytes.len()].copy_from_slice(bytes);
+        cursor.received(bytes.len());
+        let mut output = Vec::new();
+        loop {
+            let records = match self.inbound.next(&mut self.scratch, &mut cursor, 0).unwrap() {
+                Event::Halves(records) => records,
+                Event::Cell(cell) => match cursor.record_of(&cell) {
+                    Some(record) => record,
+                    None => {
+                        self.copied += 1;
+                        self.sealer.seal(&self.scratch[cell], &mut output).unwrap();
+                        continue;
+                    }
+                },
+                Event::NeedMore => break,
+                other @ (Event::AnswerKeyUpdate | Event::Closed) => panic!("{other:?}"),
+            };
+            self.sealer.seal_in_place(&mut self.scratch[records.clone()]).unwrap();
+            output.extend_from_slice(&self.scratch[records]);
+        }
+        self.inbound.end(&self.scratch, &cursor, &mut self.pool, 0).unwrap();
+        let mut plain = Vec::new();
+        for part in output.chunks(4_096) {
+            plain.extend(push(&mut self.client, part).unwrap());
+        }
+        plain
+    }
+}
+
+#[test]
+fn every_cell_is_sealed_again_where_it_stands() {
+    for suite in SUITES {
+        let mut echo = Echo::new(suite);
+        let cells: Vec<_> = Class::ALL.map(|class| cell(class, class as u8)).into();
+        for _ in 0..3 {
+            let stream = echo.sent(&cells);
+            assert_eq!(echo.back(&stream), cells.concat());
+        }
+        assert_eq!(echo.copied, 0);
+    }
+}
+
+#[test]
+fn what_is_not_in_its_records_alone_is_copied() {
+    // The first half of it came earlier.
+    let mut echo = Echo::new(SUITES[0]);
+    let largest = cell(Class::C7, 1);
+    let stream = echo.sent(std::slice::from_ref(&largest));
+    let (first, second) = stream.split_at(record_len(16_384) + 9);
+    assert_eq!(echo.back(first), b"");
+    assert_eq!((echo.back(second), echo.copied), (largest, 1));
+
+    // Another record stands between the halves, and padding behind a cell.
+    let (server, mut client) = RawClient::connect(SUITES[0]);
+    let mut inbound = Inbound::new(server.opener, Class::C7);
+    let largest = cell(Class::C7, 2);
+    let small = cell(Class::C0, 3);
+    let mut stream = [
+        client.seal(23, &largest[..16_384], 0),
+        client.seal(21, &[1, 90], 0),
+        client.seal(23, &largest[16_384..], 0),
+        client.seal(23, &small, 1),
+        client.seal(23, &small, 0),
+    ]
+    .concat();
+    let mut cursor = Cursor::over(stream.len());
+    for (expect, in_place) in [(&largest, false), (&small, false), (&small, true)] {
+        let Event::Cell(cell) = inbound.next(&mut stream, &mut cursor, 0).unwrap() else {
+            panic!("a cell in one piece")
+        };
+        assert_eq!(&stream[cell.clone()], &expect[..]);
+        assert_eq!(cursor.record_of(&cell).is_some(), in_place);
     }
 }
 
@@ -204,5 +320,26 @@ proptest! {
         }
         prop_assert_eq!(got, cells);
         prop_assert!(reader.inbound.carry().is_empty());
+    }
+
+    #[test]
+    fn any_cells_in_any_pieces_come_back(
+        classes in vec(0..8_u8, 1..12),
+        pieces in vec(1..70_000_usize, 1..8),
+    ) {
+        let mut echo = Echo::new(SUITES[0]);
+        let cells: Vec<_> = classes
+            .iter()
+            .map(|&number| cell(Class::from_wire(number).unwrap(), number))
+            .collect();
+        let stream = echo.sent(&cells);
+        let (mut got, mut rest, mut sizes) = (Vec::new(), &stream[..], pieces.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at((*sizes.next().unwrap()).min(65_536).min(rest.len()));
+            got.extend(echo.back(piece));
+            rest = behind;
+        }
+        prop_assert_eq!(got, cells.concat());
+        prop_assert!(echo.copied <= classes.iter().filter(|&&class| class == 7).count());
     }
 }

@@ -159,11 +159,30 @@ impl Raw {
 
     /// Sends a cell with the counter that is due on its lane.
     pub fn send(&mut self, header: Header, body: &[u8]) -> io::Result<()> {
+        let cell = self.cell(header, body);
+        self.send_bytes_on(header.lane, &cell)
+    }
+
+    /// A cell with the counter that is due on its lane.
+    fn cell(&mut self, header: Header, body: &[u8]) -> Vec<u8> {
         let mut cell = vec![0; header.class.cell_len()];
         cell[..HEADER_LEN].copy_from_slice(&header.encode());
         cell[HEADER_LEN..HEADER_LEN + body.len()].copy_from_slice(body);
         set_counter(&mut cell, self.counters.take(header.lane as usize));
-        self.send_bytes_on(header.lane, &cell)
+        cell
+    }
+
+    /// Puts a cell behind others that [`send_now`](Self::send_now) sends together, by TLS.
+    pub fn send_later(&mut self, header: Header, body: &[u8]) {
+        let cell = self.cell(header, body);
+        let connection = &mut self.tls().conn;
+        connection.set_buffer_limit(None);
+        connection.writer().write_all(&cell).expect("there is no limit");
+    }
+
+    /// Sends what has been put behind each other.
+    pub fn send_now(&mut self) -> io::Result<()> {
+        self.tls().flush()
     }
 
     /// Sends a control message.
