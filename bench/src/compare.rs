@@ -12,6 +12,7 @@ use crate::contender::{Contender, Group, Kind, Lineup};
 use crate::interrupt::Interrupt;
 use crate::load::{Drive, Fleet, Outcome, Shape, Timing};
 use crate::points::POINTS;
+use crate::procfs;
 use crate::report::{latency_us, name_of};
 use crate::statistics::{Spread, median};
 
@@ -73,7 +74,7 @@ fn compare(
     if as_json {
         report::print_json(&table, &shapes)
     } else {
-        report::print_table(&table, &shapes)
+        report::print_table(&table, &shapes, &procfs::congestion_control()?)
     }
     Ok(())
 }

@@ -63,6 +63,13 @@ pub(crate) fn descriptors(pid: u32) -> Result<u64> {
     Ok(all.count() as u64)
 }
 
+/// How the kernel controls congestion of TCP where nobody chooses otherwise: `cubic`, if nobody has changed it.
+pub(crate) fn congestion_control() -> Result<String> {
+    let path = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let text = fs::read_to_string(path).with_context(|| format!("reading {path} failed"))?;
+    Ok(text.trim().to_owned())
+}
+
 /// Whether somebody listens on this port of 127.0.0.1.
 pub(crate) fn listens(port: u16) -> Result<bool> {
     let text = fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp failed")?;

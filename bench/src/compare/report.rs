@@ -37,8 +37,14 @@ fn with_bar(ratio: Spread, bar: f64) -> Value {
     json!({ "median": median, "least": least, "greatest": greatest, "bar": bar })
 }
 
-pub(super) fn print_table(table: &[Series], shapes: &[Shape]) {
+pub(super) fn print_table(table: &[Series], shapes: &[Shape], congestion_control: &str) {
     println!("CPU of the server for one delivered cell, medians; latency of the closed loop");
+    println!("TCP by {congestion_control}");
+    if congestion_control == "bbr" {
+        println!(
+            "It paces by timers, at everybody's cost; sysctl net.ipv4.tcp_congestion_control=cubic would leave them out"
+        );
+    }
     println!();
     println!(
         "{:<24} {:<10} {:>9} {:>16} {:>9} {:>5} {:>9} {:>9} {:>9}  {:<26}  {:<}",
