@@ -24,6 +24,7 @@ pub(super) struct Framed {
 
 impl<D: Driver> Forwarder<D> {
     /// Like [`route`](Self::route), for a cell that may leave from where it is.
+    #[inline(never)]
     pub(super) fn route_framed(
         &mut self,
         index: u32,

@@ -65,7 +65,9 @@ impl<D: Driver> Forwarder<D> {
                         let framed = Framed { records, whole: Some(cell) };
                         self.route_framed(index, scratch, framed, run)?;
                     } else {
-                        self.send_run(run, scratch);
+                        if run.is_some() {
+                            self.send_run(run, scratch);
+                        }
                         self.route(index, &mut scratch[cell])?;
                     }
                 }
@@ -98,7 +100,7 @@ impl<D: Driver> Forwarder<D> {
     }
 
     /// Where a unicast cell with this header goes, if anywhere.
-    #[inline]
+    #[inline(always)]
     pub(super) fn recipient(&mut self, index: u32, header: &[u8]) -> Result<Option<Place>, Over> {
         let link = self.link(index).ok_or(Over)?;
         let peer = DeviceId::from_slice(&header[PEER_OFFSET..PEER_OFFSET + DeviceId::LEN]);

@@ -36,6 +36,7 @@ pub(super) struct Framed {
 impl Shard {
     /// Like [`route`](Self::route), for a cell that may leave from where it is: it continues `run` or begins one, or ends it
     /// and goes another way.
+    #[inline(never)]
     pub(super) fn route_framed(
         &mut self,
         id: ConnId,

@@ -6,7 +6,7 @@ use hushwire_engine::{ConnId, Time, Verdict};
 use hushwire_uring::sockets::{self, Received};
 use hushwire_uring::{Readiness, Token};
 use hushwire_wire::cell::{Class, HEADER_LEN, Header, readdress};
-use hushwire_wire::control::{Control, ErrorCode, disclose};
+use hushwire_wire::control::{Control, disclose};
 
 use super::closing::Ending;
 use super::connection::{Connection, Poll, Stage, Who, Wire};
@@ -108,11 +108,11 @@ impl Shard {
             }
             // TLS is fine; the protocol above it says what is wrong.
             Stop::Fault(Fault::Malformed(fault)) => {
-                self.engine.refuse(id, ErrorCode::Malformed, &fault.to_string(), now);
+                self.engine.handle_malformed_stream(id, &fault.to_string(), now);
                 return self.stop_reading(id, Stop::Told, now);
             }
             Stop::Lane(fault) => {
-                self.engine.refuse(id, ErrorCode::Malformed, &fault.to_string(), now);
+                self.engine.handle_malformed_stream(id, &fault.to_string(), now);
                 return self.stop_reading(id, Stop::Told, now);
             }
             Stop::Fault(fault) => Ending::Fault(fault),
@@ -239,7 +239,9 @@ impl Shard {
                         let framed = Framed { records, whole: Some(cell) };
                         self.route_framed(id, scratch, framed, run, now)?;
                     } else {
-                        self.send_run(run, scratch, Follows::More, now);
+                        if run.is_some() {
+                            self.send_run(run, scratch, Follows::More, now);
+                        }
                         self.route(id, &mut scratch[cell], now)?;
                     }
                 }
@@ -298,7 +300,7 @@ impl Shard {
     }
 
     /// Asks the engine what becomes of the cell that begins with this header.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge(
         &mut self,
         id: ConnId,
@@ -321,7 +323,7 @@ impl Shard {
     }
 
     /// Does with a cell what the engine has said.
-    #[inline]
+    #[inline(always)]
     pub(super) fn follow(
         &mut self,
         id: ConnId,

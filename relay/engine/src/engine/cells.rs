@@ -99,6 +99,11 @@ impl Engine {
         self.malformed(conn, &format!("{error}"), now);
     }
 
+    /// What came cannot be cut into cells, as `sentence` says: tells the peer, then closes.
+    pub fn handle_malformed_stream(&mut self, conn: ConnId, sentence: &str, now: Time) {
+        self.malformed(conn, sentence, now);
+    }
+
     /// A cell has come from another shard; this one is the recipient's home.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Cells of a welcomed device: counters, rates, permission, the flow cache.
 
 use hushwire_engine::store::DeviceRow;
-use hushwire_engine::{Verdict, Why};
+use hushwire_engine::{ConnId, Engine, Time, Verdict, Why};
 use hushwire_wire::cell::{Class, Header, HeaderError, Kind};
 use hushwire_wire::control::{Control, ErrorCode, Request, Undelivered};
 use hushwire_wire::id::{AccountId, ChannelId, DeviceId};
@@ -85,6 +85,7 @@ fn a_stale_connection_is_refused_everywhere() {
     let header = Header::unicast(Class::C0, 0, 1, new.device);
     assert_eq!(engine.handle_cell(old.at.conn, &header, now), Verdict::Drop);
     engine.handle_malformed_cell(old.at.conn, HeaderError::Address, now);
+    engine.handle_malformed_stream(old.at.conn, "not a cell", now);
     engine.handle_control(
         old.at.conn,
         Control::Done { id: hushwire_wire::control::RequestId(1) },
@@ -128,18 +129,28 @@ fn counters_are_per_lane_and_anything_else_closes() {
 }
 
 #[test]
-fn a_malformed_header_closes_with_its_reason() {
-    let mut desk = Desk::new(1);
-    let peer = desk.join(0, 1, 1);
-    desk.hear(peer.at);
-    let now = desk.now;
-    desk.engines[0].handle_malformed_cell(peer.at.conn, HeaderError::Class(9), now);
-    desk.run(None);
-    let said = desk.hear(peer.at);
-    let [Control::Error { code: ErrorCode::Malformed, sentence, .. }] = said.as_slice() else {
-        panic!("{said:?}")
+fn what_is_no_cell_closes_with_its_reason() {
+    let check = |expect: &str, spoil: &dyn Fn(&mut Engine, ConnId, Time)| {
+        let mut desk = Desk::new(1);
+        let peer = desk.join(0, 1, 1);
+        desk.hear(peer.at);
+        let now = desk.now;
+        spoil(&mut desk.engines[0], peer.at.conn, now);
+        desk.run(None);
+        let said = desk.hear(peer.at);
+        let [Control::Error { code: ErrorCode::Malformed, sentence, .. }] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert!(sentence.contains(expect), "{sentence}");
+        let counters = desk.engines[0].counters();
+        assert_eq!((counters.closed_malformed, counters.denied), (1, 0), "{expect}");
     };
-    assert!(sentence.contains("class 9"), "{sentence}");
+    check("class 9", &|engine, conn, now| {
+        engine.handle_malformed_cell(conn, HeaderError::Class(9), now);
+    });
+    check("half a cell", &|engine, conn, now| {
+        engine.handle_malformed_stream(conn, "half a cell", now);
+    });
 }
 
 #[test]
