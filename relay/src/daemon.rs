@@ -9,12 +9,14 @@
 //! | `arguments` | the command line |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP and what systemd is told |
 //! | `start` | from a configuration to running threads, in order |
+//! | `listening` | the sockets of devices and of the operator |
 //! | `shards` | the threads of the shards |
 //! | `relay` | a running relay |
 //! | `failure` | why it does not start, and exit codes |
 
 mod arguments;
 mod failure;
+mod listening;
 mod relay;
 mod shards;
 mod signals;

@@ -2,17 +2,17 @@
 //! anything runs, and a failed step takes back those before it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hushwire_engine::{Config as EngineConfig, Engine, ShardId};
-use hushwire_uring::sockets::{self, ListenError, ListenOptions, SocketBuffers};
-use hushwire_uring::udp::{self, Steering, UdpGroup, UdpOptions};
+use hushwire_uring::sockets;
+use hushwire_uring::udp::{Steering, UdpGroup};
 use hushwire_uring::{DormantRing, RingOptions, Wake, affinity, probe, raise_nofile};
 use hushwire_wire::limits::QUIC_IDS_MAX;
 use rustix::process::{Resource, getrlimit};
 
+use super::listening::{Listening, dialable, listen_http, listen_on_both};
 use super::shards::{self, Seed};
 use super::{Relay, StartError};
 use crate::config::Config;
@@ -30,9 +30,6 @@ use crate::shard::{QuicParts, ShardParts};
 use crate::store::{Meta, Store, StoreOptions};
 use crate::transport::quic::{QuicOptions, QuicServer};
 use crate::transport::{ServerTls, ServerTlsOptions};
-
-/// HTTP connections that wait to be accepted.
-const CONTROL_BACKLOG: u32 = 64;
 
 /// Starts everything.
 pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
@@ -76,64 +73,9 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         control: http.local_addr().map_err(resource("asking a socket for its address"))?,
         memory_bill_bytes: bill.total_bytes(Payer::Relay) as u64,
     };
-    let quic_ids = if quic.is_some() { QUIC_IDS_MAX } else { 0 };
-    let engine = |number: u16| -> Result<EngineConfig, StartError> {
-        Ok(EngineConfig {
-            shard: ShardId(number),
-            shards: shards as u16,
-            home_key: meta.home_key,
-            table_key: random().map_err(StartError::System)?,
-            relay: meta.relay_id,
-            region: config.relay.region.as_str().to_owned(),
-            quic_ids,
-            limits: limits.engine(),
-            seed: u64::from_le_bytes(random().map_err(StartError::System)?),
-            unix_ms_at_zero: clock.unix_ms,
-        })
-    };
-
-    let doorbells = (0..shards)
-        .map(|_| Wake::new().map(|wake| Arc::new(Doorbell::new(wake))))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(resource("making an eventfd"))?;
-    let mut seeds = Vec::with_capacity(shards);
-    let mut ends = Vec::with_capacity(shards);
-    let meshes = Mesh::all(&doorbells, limits.mesh_bytes_max);
-    let mut quic = quic.into_iter().flatten();
-    for (number, ((listener, doorbell), mesh)) in
-        sockets.into_iter().zip(doorbells).zip(meshes).enumerate()
-    {
-        let ring = DormantRing::new(RingOptions {
-            entries: limits::RING_ENTRIES,
-            completions: limits::RING_COMPLETIONS,
-        })?;
-        let metrics = Arc::<ShardMetrics>::default();
-        let (postbox, inbox) = Postbox::new(Arc::clone(&doorbell));
-        let client = store.client(Arc::new(postbox.clone()));
-        ends.push(ShardEnd { postbox, metrics: Arc::clone(&metrics) });
-        let engine = engine(number as u16)?;
-        let (relay, tls, epoch) = (meta.relay_id, Arc::clone(&tls), clock.epoch);
-        let limits = limits.shard();
-        let quic = quic.next();
-        let parts = move || ShardParts {
-            engine: Engine::new(engine),
-            relay,
-            ring,
-            listener: listener.socket,
-            tls,
-            store: client,
-            mesh,
-            inbox,
-            doorbell,
-            metrics,
-            limits,
-            quic,
-            epoch,
-        };
-        let cpu = if shards <= cpus.len() { cpus.get(number).copied() } else { None };
-        seeds.push(Seed { cpu, parts: Box::new(parts) });
-    }
-
+    let makings =
+        Makings { config, meta: &meta, limits: &limits, clock: &clock, tls: &tls, store: &store };
+    let (seeds, ends) = makings.seeds(sockets, quic, &cpus)?;
     let threads = shards::start(seeds, &ends)?;
     let admin_socket = admin.path().to_owned();
     let phase = PhaseCell::new();
@@ -150,6 +92,86 @@ pub(super) fn start(config: &Config) -> Result<Relay, StartError> {
         "the relay serves"
     );
     Ok(Relay { operator, admin_socket, control: Some(control) })
+}
+
+/// What the shards are made from.
+struct Makings<'a> {
+    config: &'a Config,
+    meta: &'a Meta,
+    limits: &'a Limits,
+    clock: &'a Clock,
+    tls: &'a Arc<ServerTls>,
+    store: &'a Store,
+}
+
+impl Makings<'_> {
+    /// What each shard starts with, one for each listener, and what others hold of it.
+    fn seeds(
+        &self,
+        listeners: Vec<sockets::Listener>,
+        quic: Option<Vec<QuicParts>>,
+        cpus: &[usize],
+    ) -> Result<(Vec<Seed>, Vec<ShardEnd>), StartError> {
+        let shards = listeners.len();
+        let quic_ids = if quic.is_some() { QUIC_IDS_MAX } else { 0 };
+        let doorbells = (0..shards)
+            .map(|_| Wake::new().map(|wake| Arc::new(Doorbell::new(wake))))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(resource("making an eventfd"))?;
+        let meshes = Mesh::all(&doorbells, self.limits.mesh_bytes_max);
+        let mut quic = quic.into_iter().flatten();
+        let mut seeds = Vec::with_capacity(shards);
+        let mut ends = Vec::with_capacity(shards);
+        for (number, ((listener, doorbell), mesh)) in
+            listeners.into_iter().zip(doorbells).zip(meshes).enumerate()
+        {
+            let ring = DormantRing::new(RingOptions {
+                entries: limits::RING_ENTRIES,
+                completions: limits::RING_COMPLETIONS,
+            })?;
+            let metrics = Arc::<ShardMetrics>::default();
+            let (postbox, inbox) = Postbox::new(Arc::clone(&doorbell));
+            let client = self.store.client(Arc::new(postbox.clone()));
+            ends.push(ShardEnd { postbox, metrics: Arc::clone(&metrics) });
+            let engine = self.engine(number as u16, shards as u16, quic_ids)?;
+            let (relay, epoch) = (self.meta.relay_id, self.clock.epoch);
+            let (tls, limits) = (Arc::clone(self.tls), self.limits.shard());
+            let quic = quic.next();
+            let parts = move || ShardParts {
+                engine: Engine::new(engine),
+                relay,
+                ring,
+                listener: listener.socket,
+                tls,
+                store: client,
+                mesh,
+                inbox,
+                doorbell,
+                metrics,
+                limits,
+                quic,
+                epoch,
+            };
+            let cpu = if shards <= cpus.len() { cpus.get(number).copied() } else { None };
+            seeds.push(Seed { cpu, parts: Box::new(parts) });
+        }
+        Ok((seeds, ends))
+    }
+
+    fn engine(&self, shard: u16, shards: u16, quic_ids: usize) -> Result<EngineConfig, StartError> {
+        Ok(EngineConfig {
+            shard: ShardId(shard),
+            shards,
+            home_key: self.meta.home_key,
+            table_key: random().map_err(StartError::System)?,
+            relay: self.meta.relay_id,
+            region: self.config.relay.region.as_str().to_owned(),
+            quic_ids,
+            limits: self.limits.engine(),
+            seed: u64::from_le_bytes(random().map_err(StartError::System)?),
+            unix_ms_at_zero: self.clock.unix_ms,
+        })
+    }
 }
 
 /// How many shards a configuration means on this machine.
@@ -237,67 +259,6 @@ fn open_store(config: &Config) -> Result<Store, StartError> {
     entropy.and(opened.map_err(StartError::from))
 }
 
-fn listen(config: &Config, shards: usize) -> Result<Vec<sockets::Listener>, StartError> {
-    let buffers = SocketBuffers {
-        send: Some(limits::SEND_BUFFER_BYTES as u32),
-        receive: Some(limits::RECEIVE_BUFFER_BYTES as u32),
-        unsent_low_water: Some(limits::NOT_SENT_BYTES as u32),
-    };
-    let options = ListenOptions { buffers, ..ListenOptions::default() };
-    sockets::listen_shared(config.listen.address, shards, &options).map_err(StartError::Listen)
-}
-
-/// Ports of TCP that are tried for one whose twin of UDP is free too, where any port will do.
-const PORTS_TRIED_MAX: usize = 32;
-
-/// The sockets of all shards.
-struct Listening {
-    sockets: Vec<sockets::Listener>,
-    /// The actual one.
-    address: SocketAddr,
-    /// `None` where no QUIC is wanted.
-    datagrams: Option<UdpGroup>,
-}
-
-/// Listens by TCP and, unless no QUIC is wanted, on the same port of UDP.
-fn listen_on_both(
-    config: &Config,
-    shards: usize,
-    meta: &Meta,
-    limits: &Limits,
-) -> Result<Listening, StartError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let sockets = listen(config, shards)?;
-        let address = sockets.first().map_or(config.listen.address, |it| it.address);
-        if limits.quic_connections_max == 0 {
-            return Ok(Listening { sockets, address, datagrams: None });
-        }
-        match listen_udp(address, &Steering::new(meta.steering, shards)) {
-            Ok(group) => return Ok(Listening { sockets, address, datagrams: Some(group) }),
-            Err(ListenError::InUse { .. })
-                if config.listen.address.port() == 0 && tries < PORTS_TRIED_MAX => {}
-            Err(error) => return Err(StartError::Listen(error)),
-        }
-    }
-}
-
-fn listen_udp(address: SocketAddr, steering: &Steering) -> Result<UdpGroup, ListenError> {
-    let options = UdpOptions {
-        receive_buffer: Some(limits::UDP_RECEIVE_BUFFER_BYTES as u32),
-        send_buffer: Some(limits::UDP_SEND_BUFFER_BYTES as u32),
-        ..UdpOptions::default()
-    };
-    let group = udp::bind_shared(address, steering, &options)?;
-    if !group.steered {
-        tracing::warn!(
-            "the kernel lets no filter steer QUIC: datagrams for other shards cross the mesh, which costs more"
-        );
-    }
-    Ok(group)
-}
-
 /// What each shard's QUIC is built from.
 fn quic_parts(
     config: &Config,
@@ -323,21 +284,7 @@ fn quic_parts(
     Ok(parts.collect())
 }
 
-fn listen_http(config: &Config) -> Result<TcpListener, StartError> {
-    let options = ListenOptions { backlog: CONTROL_BACKLOG, ..ListenOptions::default() };
-    let listener =
-        sockets::listen(config.control.listen.get(), &options).map_err(StartError::Control)?;
-    let listener = TcpListener::from(listener.socket);
-    listener.set_nonblocking(true).map_err(resource("setting up a socket"))?;
-    Ok(listener)
-}
-
-/// What devices can dial without being told otherwise: the address itself, unless it means all of them.
-fn dialable(address: SocketAddr) -> Option<String> {
-    (!address.ip().is_unspecified()).then(|| address.to_string())
-}
-
-fn resource(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+pub(super) fn resource(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::Resource { what, source }
 }
 
@@ -358,17 +305,5 @@ mod tests {
         check(0, 1_000, 256);
         check(1, 4, 1);
         check(8, 4, 8);
-    }
-
-    #[test]
-    fn an_address_that_means_all_cannot_be_dialled() {
-        let check = |address: &str, expect: Option<&str>| {
-            let found = dialable(address.parse().expect("an address"));
-            assert_eq!(found.as_deref(), expect, "{address}");
-        };
-        check("127.0.0.1:4433", Some("127.0.0.1:4433"));
-        check("[::1]:4433", Some("[::1]:4433"));
-        check("0.0.0.0:4433", None);
-        check("[::]:4433", None);
     }
 }
