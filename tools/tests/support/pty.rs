@@ -44,7 +44,8 @@ pub struct Left {
 }
 
 impl Session {
-    /// Starts a program in a session of its own whose controlling terminal is new (`setsid` of util-linux).
+    /// Starts a program in a session of its own whose controlling terminal is new (`setsid` of util-linux). Signals of the terminal
+    /// end it even where whoever started the tests ignores them, as nohup(1) does.
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
         let ends = openpty(None, None).expect("a terminal");
         for end in [&ends.master, &ends.slave] {
@@ -54,7 +55,7 @@ impl Session {
         let (person, terminal) = (File::from(ends.master), File::from(ends.slave));
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let child = Command::new("setsid")
-            .arg("--ctty")
+            .args(["--ctty", "env", "--default-signal=HUP,INT,QUIT"])
             .arg(program)
             .args(arguments)
             .env_remove("HUSH_KEYSTORE")
