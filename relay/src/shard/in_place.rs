@@ -60,9 +60,15 @@ impl Shard {
             }
             return Ok(());
         }
-        self.send_run(run, scratch, Follows::More, now);
+        let is_queued = matches!(verdict, Verdict::Forward { stage: Egressing::Queued, .. });
+        if !is_queued {
+            self.send_run(run, scratch, Follows::More, now);
+        }
         let cell = whole.unwrap_or_else(|| join_halves(scratch, records));
-        self.follow(id, verdict, class, &mut scratch[cell], now)
+        let followed = self.follow(id, verdict, class, &mut scratch[cell], now);
+        // A cell is queued behind bytes that have not left, to be fetched when they have: if those are the run, it is stored first.
+        self.send_run(run, scratch, Follows::More, now);
+        followed
     }
 
     /// Whether nothing of the connection waits, neither bytes nor a KeyUpdate, in front of which a record must not leave.
