@@ -25,8 +25,6 @@ pub(crate) const FLUSH_BYTES: usize = 64 * 1024;
 pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024;
 /// Recipients with output at which the floor sends everything.
 pub(crate) const HELD_RECIPIENTS_MAX: usize = 64;
-/// Cells that the floor seals where they stand, as the relay does.
-pub(crate) const IN_PLACE_BYTES_MIN: usize = 16 * 1024;
 /// Bytes of a buffer the floor seals into: the cell that reaches `FLUSH_BYTES` still fits.
 pub(crate) const OUTPUT_BUFFER_BYTES: usize = FLUSH_BYTES + 33 * 1024;
 /// Output buffers that the floor keeps for the next batch.

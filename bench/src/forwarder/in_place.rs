@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use hushwire_relay::transport::join_halves;
 use hushwire_relay::transport::limits::RECORD_HEADER_BYTES;
+use hushwire_relay::transport::unframe;
 use hushwire_wire::cell::{HEADER_LEN, Kind, lane_of, readdress, set_counter};
 
 use super::connection::{Connection, Place, Stage};
@@ -15,24 +15,16 @@ pub(super) struct Run {
     records: Range<usize>,
 }
 
-/// A cell that fills the records it came in.
-pub(super) struct Framed {
-    pub(super) records: Range<usize>,
-    /// Where the cell is, if it is in one piece.
-    pub(super) whole: Option<Range<usize>>,
-}
-
 impl<D: Driver> Forwarder<D> {
-    /// Like [`route`](Self::route), for a cell that may leave from where it is.
+    /// Like [`route`](Self::route), for a cell in its records, which may leave from where it is.
     #[inline(never)]
     pub(super) fn route_framed(
         &mut self,
         index: u32,
         scratch: &mut [u8],
-        framed: Framed,
+        records: Range<usize>,
         run: &mut Option<Run>,
     ) -> Result<(), Over> {
-        let Framed { records, whole } = framed;
         let header_at = records.start + RECORD_HEADER_BYTES;
         let header = &mut scratch[header_at..header_at + HEADER_LEN];
         if header[0] == Kind::Unicast as u8 {
@@ -51,7 +43,7 @@ impl<D: Driver> Forwarder<D> {
             }
         }
         self.send_run(run, scratch);
-        let cell = whole.unwrap_or_else(|| join_halves(scratch, records));
+        let cell = unframe(scratch, records);
         self.route(index, &mut scratch[cell])
     }
 

@@ -1,14 +1,14 @@
 //! The path of a cell: opened, readdressed, sealed.
 
-use hushwire_relay::transport::{Cursor, Event, Progress, join_halves, sealed_len};
+use hushwire_relay::transport::{Cursor, Event, Progress, sealed_len, unframe};
 use hushwire_wire::cell::{Class, HEADER_LEN, Kind, PEER_OFFSET, lane_of, readdress, set_counter};
 use hushwire_wire::control::{Control, disclose};
 use hushwire_wire::id::DeviceId;
 
 use super::connection::{Link, Place, Route, Stage};
-use super::in_place::{Framed, Run};
+use super::in_place::Run;
 use super::{Driver, Forwarder, Over, opening};
-use crate::limits::{FLUSH_BYTES, IN_PLACE_BYTES_MIN};
+use crate::limits::FLUSH_BYTES;
 
 impl<D: Driver> Forwarder<D> {
     /// Goes on with a connection for which `count` bytes were received into `scratch` at the cursor's end.
@@ -49,27 +49,18 @@ impl<D: Driver> Forwarder<D> {
         loop {
             let link = self.link(index).ok_or(Over)?;
             match link.inbound.next(scratch, cursor, 0)? {
-                Event::Halves(records) if D::SENDS_PAST => {
-                    let framed = Framed { records, whole: None };
-                    self.route_framed(index, scratch, framed, run)?;
+                Event::Framed(records) if D::SENDS_PAST => {
+                    self.route_framed(index, scratch, records, run)?;
                 }
-                Event::Halves(records) => {
-                    let cell = join_halves(scratch, records);
+                Event::Framed(records) => {
+                    let cell = unframe(scratch, records);
                     self.route(index, &mut scratch[cell])?;
                 }
                 Event::Cell(cell) => {
-                    if D::SENDS_PAST
-                        && cell.len() >= IN_PLACE_BYTES_MIN
-                        && let Some(records) = cursor.record_of(&cell)
-                    {
-                        let framed = Framed { records, whole: Some(cell) };
-                        self.route_framed(index, scratch, framed, run)?;
-                    } else {
-                        if run.is_some() {
-                            self.send_run(run, scratch);
-                        }
-                        self.route(index, &mut scratch[cell])?;
+                    if run.is_some() {
+                        self.send_run(run, scratch);
                     }
+                    self.route(index, &mut scratch[cell])?;
                 }
                 Event::NeedMore => return Ok(()),
                 Event::AnswerKeyUpdate => link.sealer.request_update(),

@@ -1,7 +1,9 @@
 //! The relay's TLS records, AES-128-GCM as it prefers: one cell, one record, two for the largest.
 
 use hushwire_relay::measuring;
-use hushwire_relay::transport::{Cursor, Event, Inbound, Sealer, Suite, record_len, sealed_len};
+use hushwire_relay::transport::{
+    Cursor, Event, Inbound, Sealer, Suite, record_len, sealed_len, unframe,
+};
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::id::DeviceId;
 
@@ -68,7 +70,7 @@ impl Records {
         let mut cursor = Cursor::over(bytes.len());
         match self.inbound.next(bytes, &mut cursor, 0) {
             Ok(Event::Cell(cell)) => cell.len(),
-            Ok(Event::Halves(_)) => Class::C7.cell_len(),
+            Ok(Event::Framed(records)) => unframe(bytes, records).len(),
             other => panic!("a whole cell was sealed, and opens as {other:?}"),
         }
     }

@@ -15,8 +15,8 @@ use super::connection::{Connection, Stage, Tcp, Wire};
 use super::output::Follows;
 use super::reading::Stop;
 use super::{Shard, seconds};
-use crate::transport::join_halves;
 use crate::transport::limits::RECORD_HEADER_BYTES;
+use crate::transport::unframe;
 
 /// Records one behind the other that are sealed for one recipient, and have not left.
 #[derive(Debug)]
@@ -25,27 +25,18 @@ pub(super) struct Run {
     records: Range<usize>,
 }
 
-/// A cell that fills the records it came in.
-#[derive(Debug)]
-pub(super) struct Framed {
-    pub(super) records: Range<usize>,
-    /// Where the cell is, if it is in one piece.
-    pub(super) whole: Option<Range<usize>>,
-}
-
 impl Shard {
-    /// Like [`route`](Self::route), for a cell that may leave from where it is: it continues `run` or begins one, or ends it
+    /// Like [`route`](Self::route), for a cell in its records, which may leave from where it is: it continues `run` or begins one, or ends it
     /// and goes another way.
     #[inline(never)]
     pub(super) fn route_framed(
         &mut self,
         id: ConnId,
         scratch: &mut [u8],
-        framed: Framed,
+        records: Range<usize>,
         run: &mut Option<Run>,
         now: Time,
     ) -> Result<(), Stop> {
-        let Framed { records, whole } = framed;
         let header_at = records.start + RECORD_HEADER_BYTES;
         let header = &mut scratch[header_at..header_at + HEADER_LEN];
         let (class, verdict) = self.judge(id, header, now)?;
@@ -64,7 +55,7 @@ impl Shard {
         if !is_queued {
             self.send_run(run, scratch, Follows::More, now);
         }
-        let cell = whole.unwrap_or_else(|| join_halves(scratch, records));
+        let cell = unframe(scratch, records);
         let followed = self.follow(id, verdict, class, &mut scratch[cell], now);
         // A cell is queued behind bytes that have not left, to be fetched when they have: if those are the run, it is stored first.
         self.send_run(run, scratch, Follows::More, now);

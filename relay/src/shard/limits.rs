@@ -27,8 +27,6 @@ pub(crate) const MESH_CELLS_PER_TURN: usize = 256;
 
 /// Output of one recipient that is sent before the turn is over.
 pub(crate) const OUTPUT_FLUSH_BYTES: usize = 60 * 1024;
-/// Cells that are sealed where they stand: smaller ones are not worth a send of their own, and copying them costs nothing.
-pub(crate) const IN_PLACE_BYTES_MIN: usize = 16 * 1024;
 /// Size of an output buffer: a full sealed stage, a cell of the largest class and a KeyUpdate.
 pub(crate) const OUTPUT_BUFFER_BYTES: usize = 128 * 1024;
 /// Recipients whose output is held back at a time.

@@ -10,8 +10,8 @@ use hushwire_wire::control::{Control, disclose};
 
 use super::closing::Ending;
 use super::connection::{Connection, Poll, Stage, Who, Wire};
-use super::in_place::{Framed, Run};
-use super::limits::{CONNECTIONS_PER_TURN, IN_PLACE_BYTES_MIN, READS_PER_TURN};
+use super::in_place::Run;
+use super::limits::{CONNECTIONS_PER_TURN, READS_PER_TURN};
 use super::output::Follows;
 use super::{Shard, ShardError, greeting, seconds};
 
@@ -228,22 +228,12 @@ impl Shard {
             connection.used_s = seconds(now);
             let Some(link) = connection.link() else { return Ok(()) };
             match link.inbound.next(scratch, cursor, now.as_nanos()).map_err(Stop::Fault)? {
-                Event::Halves(records) => {
-                    let framed = Framed { records, whole: None };
-                    self.route_framed(id, scratch, framed, run, now)?;
-                }
+                Event::Framed(records) => self.route_framed(id, scratch, records, run, now)?,
                 Event::Cell(cell) => {
-                    if cell.len() >= IN_PLACE_BYTES_MIN
-                        && let Some(records) = cursor.record_of(&cell)
-                    {
-                        let framed = Framed { records, whole: Some(cell) };
-                        self.route_framed(id, scratch, framed, run, now)?;
-                    } else {
-                        if run.is_some() {
-                            self.send_run(run, scratch, Follows::More, now);
-                        }
-                        self.route(id, &mut scratch[cell], now)?;
+                    if run.is_some() {
+                        self.send_run(run, scratch, Follows::More, now);
                     }
+                    self.route(id, &mut scratch[cell], now)?;
                 }
                 Event::AnswerKeyUpdate => {
                     link.sealer.request_update();

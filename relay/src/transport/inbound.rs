@@ -11,8 +11,8 @@ use super::limits::{RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYT
 use super::opener::{Opened, Opener};
 use super::record::record_len;
 
-/// The two records of a 32 KiB cell, in bytes.
-const HALVES_BYTES: usize = 2 * record_len(RECORD_PLAIN_BYTES_MAX);
+/// A record that is full, in bytes.
+const FULL_RECORD_BYTES: usize = record_len(RECORD_PLAIN_BYTES_MAX);
 
 /// The receiving side of a connection.
 ///
@@ -23,7 +23,7 @@ const HALVES_BYTES: usize = 2 * record_len(RECORD_PLAIN_BYTES_MAX);
 /// loop {
 ///     match inbound.next(scratch, &mut cursor, now_ns)? {
 ///         Event::Cell(range) => forward(&scratch[range]),
-///         Event::Halves(records) => forward(&scratch[join_halves(scratch, records)]),
+///         Event::Framed(records) => forward(&scratch[unframe(scratch, records)]),
 ///         Event::AnswerKeyUpdate => sealer.request_update(),
 ///         Event::Closed => …,
 ///         Event::NeedMore => break,
@@ -43,11 +43,11 @@ pub struct Inbound {
 pub enum Event {
     /// A whole cell in one piece, at this range of the scratch until the next call.
     Cell(Range<usize>),
-    /// A whole cell of 32 KiB, still in the two records that brought it, which stand at this range of the scratch until the
-    /// next call. [`Sealer::seal_in_place`] seals it there; [`join_halves`] makes it one piece.
+    /// A whole cell of 16 or 32 KiB in the one or two full records that brought it, which stand at this range of the scratch
+    /// until the next call. [`Sealer::seal_in_place`] seals it there; [`unframe`] makes it one piece.
     ///
     /// [`Sealer::seal_in_place`]: super::Sealer::seal_in_place
-    Halves(Range<usize>),
+    Framed(Range<usize>),
     /// The client updated its keys and wants an update of ours: [`Sealer::request_update`].
     ///
     /// [`Sealer::request_update`]: super::Sealer::request_update
@@ -86,20 +86,6 @@ impl Cursor {
     #[must_use]
     pub const fn end(&self) -> usize {
         self.end
-    }
-
-    /// The record of the cell that was just found at `cell`, if it is one that [`Sealer::seal_in_place`] can seal again
-    /// where it stands: one with nothing else in it, padding neither.
-    ///
-    /// [`Sealer::seal_in_place`]: super::Sealer::seal_in_place
-    #[must_use]
-    pub const fn record_of(&self, cell: &Range<usize>) -> Option<Range<usize>> {
-        let length = record_len(cell.end - cell.start);
-        let is_one = cell.end - cell.start <= RECORD_PLAIN_BYTES_MAX;
-        match cell.start.checked_sub(RECORD_HEADER_BYTES) {
-            Some(start) if is_one && start + length == self.at => Some(start..self.at),
-            Some(_) | None => None,
-        }
     }
 
     /// `bytes` more have been read to [`end`](Self::end).
@@ -159,7 +145,11 @@ impl Inbound {
                     match self.cutter.cut(&scratch[plain.clone()])? {
                         Cut::Whole => {
                             cursor.since_ns = None;
-                            return Ok(Event::Cell(plain));
+                            // A full record has no room for padding.
+                            return Ok(match plain.len() {
+                                RECORD_PLAIN_BYTES_MAX => Event::Framed(at..cursor.at),
+                                _ => Event::Cell(plain),
+                            });
                         }
                         Cut::FirstHalf => cursor.half = Some(plain.start),
                         Cut::SecondHalf => return second_half(scratch, cursor, &plain),
@@ -270,25 +260,28 @@ fn second_half(
     let half = cursor.half.take().ok_or(Fault::Internal("half a cell is lost"))?;
     cursor.since_ns = None;
     if let Some(first) = half.checked_sub(RECORD_HEADER_BYTES)
-        && first + HALVES_BYTES == cursor.at
+        && first + 2 * FULL_RECORD_BYTES == cursor.at
     {
-        return Ok(Event::Halves(first..cursor.at));
+        return Ok(Event::Framed(first..cursor.at));
     }
     let start = plain.start - RECORD_PLAIN_BYTES_MAX;
     scratch.copy_within(half..half + RECORD_PLAIN_BYTES_MAX, start);
     Ok(Event::Cell(start..plain.end))
 }
 
-/// Makes the cell of [`Event::Halves`] one piece, for which its first half moves over the tag and header in the middle. Returns
-/// where it stands then.
+/// Makes the cell of [`Event::Framed`] one piece: the first half of one of 32 KiB moves up to the second, over the tag and the
+/// header between them. Returns where it stands then.
 ///
 /// # Panics
-/// If `records` is not what [`Event::Halves`] said.
-pub fn join_halves(scratch: &mut [u8], records: Range<usize>) -> Range<usize> {
-    assert_eq!(records.len(), HALVES_BYTES, "two full records");
-    let half = records.start + RECORD_HEADER_BYTES;
-    let end = records.start + HALVES_BYTES - (RECORD_OVERHEAD_BYTES - RECORD_HEADER_BYTES);
+/// If `records` is not what [`Event::Framed`] said.
+pub fn unframe(scratch: &mut [u8], records: Range<usize>) -> Range<usize> {
+    let first = records.start + RECORD_HEADER_BYTES;
+    let end = records.end - (RECORD_OVERHEAD_BYTES - RECORD_HEADER_BYTES);
+    if records.len() == FULL_RECORD_BYTES {
+        return first..end;
+    }
+    assert_eq!(records.len(), 2 * FULL_RECORD_BYTES, "one full record or two");
     let start = end - 2 * RECORD_PLAIN_BYTES_MAX;
-    scratch.copy_within(half..half + RECORD_PLAIN_BYTES_MAX, start);
+    scratch.copy_within(first..first + RECORD_PLAIN_BYTES_MAX, start);
     start..end
 }

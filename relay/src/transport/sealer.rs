@@ -47,14 +47,12 @@ impl Sealer {
         Ok(written)
     }
 
-    /// Seals a cell again in the records that it was opened in, which are those of [`Event::Halves`] or
-    /// [`Cursor::record_of`]: what it leaves there is what [`seal_into`](Self::seal_into) would have written.
+    /// Seals a cell again in the full records that it was opened in, those of [`Event::Framed`]: what it leaves there is what [`seal_into`](Self::seal_into) would have written.
     ///
     /// # Errors
     /// [`Fault::Internal`] if `records` is too short or [`RECORDS_SEALED_MAX`] is reached.
     ///
-    /// [`Event::Halves`]: super::Event::Halves
-    /// [`Cursor::record_of`]: super::Cursor::record_of
+    /// [`Event::Framed`]: super::Event::Framed
     pub fn seal_in_place(&mut self, records: &mut [u8]) -> Result<(), Fault> {
         for record in records.chunks_mut(record_len(RECORD_PLAIN_BYTES_MAX)) {
             let (header, body) = self.begin_record(record)?;

@@ -49,7 +49,7 @@ fn an_echo_of_cells() {
                 loop {
                     match inbound.next(&mut scratch, &mut cursor, 0).unwrap() {
                         Event::Cell(range) => sealer.seal(&scratch[range], &mut output).unwrap(),
-                        Event::Halves(records) => {
+                        Event::Framed(records) => {
                             sealer.seal_in_place(&mut scratch[records.clone()]).unwrap();
                             output.extend_from_slice(&scratch[records]);
                         }

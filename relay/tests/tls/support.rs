@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use hushwire_relay::transport::{
     CarryPool, Cursor, Established, Event, Fault, Handshake, Inbound, Opened, Opener, Progress,
-    Sealer, ServerTls, ServerTlsOptions, join_halves, limits,
+    Sealer, ServerTls, ServerTlsOptions, limits, unframe,
 };
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::id::DeviceId;
@@ -292,8 +292,8 @@ impl Reader {
         loop {
             match self.inbound.next(&mut self.scratch, &mut cursor, 0)? {
                 Event::Cell(range) => cells.push(self.scratch[range].to_vec()),
-                Event::Halves(records) => {
-                    let cell = join_halves(&mut self.scratch, records);
+                Event::Framed(records) => {
+                    let cell = unframe(&mut self.scratch, records);
                     cells.push(self.scratch[cell].to_vec());
                 }
                 Event::NeedMore => break,
