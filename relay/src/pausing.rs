@@ -7,12 +7,17 @@
 //! tried, seldom and for a few turns, and kept for as long as receives are fuller by it. Where a sender is slow, half a
 //! burst has come by then: so a pause that pays is followed by the trial of a longer one, which has to pay again.
 //!
+//! A shard that many keep busy makes the shorter pause without a trial. Receives may get no fuller by it, for each device may
+//! send a cell and wait; but a turn then serves several with one wake-up, where each would have had its own. A cell that has
+//! those of so many others in front of it waits little longer.
+//!
 //! ```text
 //!             busy, receives not full         receives fuller
 //!       plain ──────────────────────▶ trial ──────────────────▶ trial of the next longer, paused
 //!         ▲                             │ not: the next one      │ not fuller any more, idle,
 //!         │                             │ is later each time     │ or time to look again
 //!         └─────────────────────────────┴────────────────────────┘
+//!       plain, of a crowd: after the first pause; the trial is of the second
 //! ```
 
 use std::time::Duration;
@@ -25,9 +30,13 @@ const PAUSES: [Pause; 2] = [
     Pause { length: Duration::from_micros(250), pays: (5, 4) },
 ];
 /// Turns that are looked at together.
-const WINDOW_TURNS: u32 = 64;
+const WINDOW_TURNS: u32 = 128;
 /// Turns with a pause that show whether it pays.
 const TRIAL_TURNS: u32 = 8;
+/// So many connections of which a window had cells are a crowd.
+const CROWD_MIN: u32 = 64;
+/// The share of its time for which a shard works that is busy, in per cent: without pauses, and with those for a crowd.
+const BUSY_PERCENT: (u64, u64) = (50, 20);
 /// Receives that bring more cells than this on average need no pause, or more bytes than that.
 const CELLS_PER_RECEIVE_MAX: u64 = 16;
 const BYTES_PER_RECEIVE_MAX: u64 = 16 * 1_024;
@@ -42,6 +51,8 @@ const PAUSED_MS_MAX: u64 = 1_000;
 #[derive(Debug)]
 pub struct Pausing {
     phase: Phase,
+    /// Whether many keep the shard busy.
+    crowded: bool,
     window: Window,
     /// No trial before this.
     try_at: Time,
@@ -61,22 +72,12 @@ struct Pause {
 /// How turns follow each other. `step` says after which of the [`PAUSES`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// As soon as there is something.
+    /// As soon as there is something, or after the first pause if there is a crowd.
     Plain,
     /// After a pause, to compare with the fill that turns had by the one before, or `plain`.
     Trial { plain: Fill, before: Fill, step: usize },
     /// After a pause, until the time.
     Paused { plain: Fill, step: usize, until: Time },
-}
-
-impl Phase {
-    /// Which of the pauses turns have.
-    const fn step(self) -> Option<usize> {
-        match self {
-            Self::Plain => None,
-            Self::Trial { step, .. } | Self::Paused { step, .. } => Some(step),
-        }
-    }
 }
 
 /// Receives, and what they brought.
@@ -104,6 +105,7 @@ impl Fill {
 struct Window {
     turns: u32,
     fill: Fill,
+    heard: Heard,
     worked_ns: u64,
     rested_ns: u64,
     /// When the turn began, or the rest.
@@ -114,6 +116,21 @@ impl Window {
     /// Whether the shard worked for at least this share of the time.
     const fn is_busy(&self, percent: u64) -> bool {
         self.worked_ns * 100 >= (self.worked_ns + self.rested_ns) * percent
+    }
+}
+
+/// Which connections had cells, by the low bits of their indices.
+#[derive(Debug, Default)]
+struct Heard([u64; 4]);
+
+impl Heard {
+    const fn note(&mut self, connection: usize) {
+        self.0[connection / 64 % 4] |= 1 << (connection % 64);
+    }
+
+    /// How many they were at least.
+    fn count(&self) -> u32 {
+        self.0.iter().map(|part| part.count_ones()).sum()
     }
 }
 
@@ -129,6 +146,7 @@ impl Pausing {
     pub fn new() -> Self {
         Self {
             phase: Phase::Plain,
+            crowded: false,
             window: Window::default(),
             try_at: Time::ZERO,
             patience_ms: TRY_AGAIN_MS.0,
@@ -142,10 +160,11 @@ impl Pausing {
         self.window.fill.bytes += bytes as u64;
     }
 
-    /// So many cells were routed.
+    /// So many cells of the connection with this index were routed.
     #[inline]
-    pub const fn routed(&mut self, cells: u64) {
+    pub const fn routed(&mut self, connection: usize, cells: u64) {
         self.window.fill.cells += cells;
+        self.window.heard.note(connection);
     }
 
     /// A turn begins.
@@ -169,15 +188,38 @@ impl Pausing {
             self.window.since = now;
             self.phase = self.next(&window, now);
         }
-        self.phase.step().map(|step| PAUSES[step].length)
+        self.step().map(|step| PAUSES[step].length)
+    }
+
+    /// Which of the pauses turns have.
+    const fn step(&self) -> Option<usize> {
+        match self.phase {
+            Phase::Plain if self.crowded => Some(0),
+            Phase::Plain => None,
+            Phase::Trial { step, .. } | Phase::Paused { step, .. } => Some(step),
+        }
+    }
+
+    /// The first pause that has to be tried.
+    const fn first_trial(&self) -> usize {
+        if self.crowded { 1 } else { 0 }
     }
 
     fn next(&mut self, window: &Window, now: Time) -> Phase {
         match self.phase {
             Phase::Plain => {
+                let percent = if self.crowded { BUSY_PERCENT.1 } else { BUSY_PERCENT.0 };
+                let is_busy = window.is_busy(percent);
+                let crowded = is_busy && window.heard.count() >= CROWD_MIN;
+                if crowded != self.crowded {
+                    self.crowded = crowded;
+                    // The next window is what a trial is compared with.
+                    return Phase::Plain;
+                }
                 let worth = window.fill.receives > 0 && !window.fill.is_full();
-                if worth && window.is_busy(50) && now >= self.try_at {
-                    Phase::Trial { plain: window.fill, before: window.fill, step: 0 }
+                if worth && is_busy && now >= self.try_at {
+                    let step = self.first_trial();
+                    Phase::Trial { plain: window.fill, before: window.fill, step }
                 } else {
                     Phase::Plain
                 }
@@ -191,7 +233,7 @@ impl Pausing {
                         }
                         _ => paused(plain, step, now),
                     }
-                } else if step > 0 {
+                } else if step > self.first_trial() {
                     paused(plain, step - 1, now)
                 } else {
                     self.try_at = now.after_millis(self.patience_ms);
@@ -215,32 +257,32 @@ const fn paused(plain: Fill, step: usize, now: Time) -> Phase {
 mod tests {
     use super::*;
 
-    /// Plays turns, of which each takes 60 µs and finds 20 connections with a cell for each 10 µs since it was last
-    /// looked, if they send that much, and never less than one each. What was paused for, of so many turns.
-    fn play(pausing: &mut Pausing, now: &mut Time, turns: u32, bursts: bool, rest_us: u64) -> u32 {
-        let burst = if bursts { u64::MAX } else { 1 };
-        play_bursts(pausing, now, turns, burst, rest_us).iter().sum()
-    }
-
-    /// The same with bursts of at most so many cells: how many turns had each of the pauses.
-    fn play_bursts(
-        pausing: &mut Pausing,
-        now: &mut Time,
-        turns: u32,
+    /// What a shard finds: so many connections at each turn, each with a cell for every 10 µs since it was last looked, one at
+    /// least and at most a burst. A turn takes 60 µs, and so long the shard rests after it.
+    #[derive(Clone, Copy)]
+    struct Load {
+        connections: usize,
         burst: u64,
         rest_us: u64,
-    ) -> [u32; PAUSES.len()] {
+    }
+
+    const LONE: Load = Load { connections: 20, burst: 1, rest_us: 1 };
+    const BURSTS: Load = Load { burst: u64::MAX, ..LONE };
+    const CROWD: Load = Load { connections: CROWD_MIN as usize, ..LONE };
+
+    /// Plays so many turns. How many had each of the pauses.
+    fn play(pausing: &mut Pausing, now: &mut Time, turns: u32, load: Load) -> [u32; PAUSES.len()] {
         let mut paused = [0; PAUSES.len()];
-        let mut waited_us = rest_us;
+        let mut waited_us = load.rest_us;
         for _ in 0..turns {
             pausing.begin(*now);
-            for _ in 0..20 {
+            for connection in 0..load.connections {
                 pausing.received(300);
-                pausing.routed((1 + waited_us / 10).min(burst));
+                pausing.routed(connection, (1 + waited_us / 10).min(load.burst));
             }
             *now = now.after_nanos(60_000);
             let pause = pausing.end(*now);
-            waited_us = rest_us + pause.map_or(0, |pause| pause.as_micros() as u64);
+            waited_us = load.rest_us + pause.map_or(0, |pause| pause.as_micros() as u64);
             *now = now.after_nanos(1_000 * waited_us);
             for (count, of) in paused.iter_mut().zip(PAUSES) {
                 *count += u32::from(pause == Some(of.length));
@@ -249,34 +291,82 @@ mod tests {
         paused
     }
 
+    /// The same: how many had any.
+    fn count(pausing: &mut Pausing, now: &mut Time, turns: u32, load: Load) -> u32 {
+        play(pausing, now, turns, load).iter().sum()
+    }
+
     #[test]
     fn as_long_as_a_burst_lasts_and_no_longer() {
-        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        // In 100 µs the whole burst has come: longer pauses bring nothing, and are tried once a second.
-        let [short, long] = play_bursts(&mut pausing, &mut now, 10_000, 8, 1);
-        assert!(short > 9_000 && long < 100, "{short}, {long}");
-        // In 250 µs there is more than in 100.
-        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        let [short, long] = play_bursts(&mut pausing, &mut now, 10_000, 32, 1);
-        assert!(short < 500 && long > 9_000, "{short}, {long}");
+        for connections in [LONE.connections, CROWD.connections] {
+            let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+            // In 100 µs the whole burst has come: longer pauses bring nothing, and are tried once a second.
+            let load = Load { connections, burst: 8, ..LONE };
+            let [short, long] = play(&mut pausing, &mut now, 10_000, load);
+            assert!(short > 9_000 && long < 100, "{short}, {long} with {connections}");
+            // In 250 µs there is more than in 100.
+            let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+            let load = Load { connections, burst: 32, ..LONE };
+            let [short, long] = play(&mut pausing, &mut now, 10_000, load);
+            assert!(short < 500 && long > 9_000, "{short}, {long} with {connections}");
+        }
     }
 
     #[test]
     fn bursts_that_come_in_pieces_are_paused_for() {
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        let paused = play(&mut pausing, &mut now, 10_000, true, 1);
+        let paused = count(&mut pausing, &mut now, 10_000, BURSTS);
         assert!(paused > 9_500, "{paused}");
         // They are over: so are the pauses, within a window, and little is tried afterwards.
-        let paused = play(&mut pausing, &mut now, 10_000, false, 1);
+        let paused = count(&mut pausing, &mut now, 10_000, LONE);
         assert!(paused < WINDOW_TURNS + 10 * TRIAL_TURNS, "{paused}");
     }
 
     #[test]
-    fn lone_cells_are_hardly_ever_paused_for() {
+    fn lone_cells_of_a_few_are_hardly_ever_paused_for() {
+        let few = Load { connections: CROWD.connections - 1, ..LONE };
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        play(&mut pausing, &mut now, 100_000, false, 1);
-        let paused = play(&mut pausing, &mut now, 1_000_000, false, 1);
+        play(&mut pausing, &mut now, 100_000, few);
+        let paused = count(&mut pausing, &mut now, 1_000_000, few);
         assert!(paused <= 1_000, "{paused} of a million turns, a minute's");
+    }
+
+    #[test]
+    fn lone_cells_of_a_crowd_are_paused_for() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let [short, long] = play(&mut pausing, &mut now, 10_000, CROWD);
+        assert!(short + long > 10_000 - WINDOW_TURNS && long < 200, "{short}, {long}");
+        // Most have gone.
+        let paused = count(&mut pausing, &mut now, 10_000, LONE);
+        assert!(paused < 2 * WINDOW_TURNS + 10 * TRIAL_TURNS, "{paused}");
+    }
+
+    /// One at a time, as a shard finds them that wakes for each.
+    #[test]
+    fn a_crowd_of_which_each_turn_hears_one_is_a_crowd() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        for turn in 0..WINDOW_TURNS as usize {
+            pausing.begin(now);
+            pausing.received(300);
+            pausing.routed(1_000 * turn + turn / 2, 1);
+            now = now.after_nanos(10_000);
+            let is_crowd = turn + 1 == WINDOW_TURNS as usize;
+            assert_eq!(pausing.end(now), is_crowd.then_some(PAUSES[0].length));
+            now = now.after_nanos(9_000);
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_paused_for_while_it_keeps_the_shard_busy() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let quiet = Load { rest_us: 61, ..CROWD };
+        assert_eq!(count(&mut pausing, &mut now, 10_000, quiet), 0);
+        // Busy once, pauses go on where they are what makes it rest: now 60 µs in 161 are work.
+        play(&mut pausing, &mut now, 1_000, CROWD);
+        assert_eq!(count(&mut pausing, &mut now, 1_000, CROWD), 1_000);
+        // 60 in 400 are not.
+        let paused = count(&mut pausing, &mut now, 10_000, Load { rest_us: 300, ..CROWD });
+        assert!(paused <= 2 * WINDOW_TURNS, "{paused}");
     }
 
     #[test]
@@ -295,10 +385,10 @@ mod tests {
     #[test]
     fn who_has_time_does_not_pause() {
         let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
-        assert_eq!(play(&mut pausing, &mut now, 10_000, true, 100), 0);
+        assert_eq!(count(&mut pausing, &mut now, 10_000, Load { rest_us: 100, ..BURSTS }), 0);
         // One who paused stops when there is little left to do.
-        assert!(play(&mut pausing, &mut now, 1_000, true, 1) > 500);
-        let paused = play(&mut pausing, &mut now, 10_000, true, 1_000);
+        assert!(count(&mut pausing, &mut now, 1_000, BURSTS) > 500);
+        let paused = count(&mut pausing, &mut now, 10_000, Load { rest_us: 1_000, ..BURSTS });
         assert!(paused <= 2 * WINDOW_TURNS, "{paused}");
     }
 
@@ -309,7 +399,7 @@ mod tests {
             for _ in 0..10_000 {
                 pausing.begin(now);
                 pausing.received(bytes);
-                pausing.routed(cells);
+                pausing.routed(7, cells);
                 now = now.after_nanos(60_000);
                 assert_eq!(pausing.end(now), None, "{cells} cells of {bytes} bytes");
             }

@@ -173,7 +173,6 @@ impl Floor {
 
     /// Waits for something to do.
     fn rest(&mut self) -> std::io::Result<()> {
-        self.pausing.routed(std::mem::take(&mut self.forwarder.routed));
         let pause = self.pausing.end(self.now());
         let ring = &mut self.forwarder.driver;
         if !self.ready.is_empty() {
@@ -311,6 +310,7 @@ impl Floor {
         // A short receive found everything there was, unless an end was announced with it.
         let more = count == asked || (connection.port.end_follows && count > 0);
         self.forwarder.received(index, scratch, &mut cursor, count)?;
+        self.pausing.routed(index as usize, std::mem::take(&mut self.forwarder.routed));
         Ok(more)
     }
 }

@@ -302,7 +302,7 @@ impl Shard {
         };
         match Header::decode(header) {
             Ok(header) => {
-                self.pausing.routed(1);
+                self.pausing.routed(id.index(), 1);
                 Ok((header.class, self.engine.handle_cell(id, &header, now)))
             }
             Err(error) => {
