@@ -41,8 +41,9 @@ pub const CARRY_CLASS_BYTES: [usize; 4] = [
 /// The default of what a shard's partial records may take together, in bytes.
 pub const CARRY_BYTES_MAX: usize = 8 << 20;
 /// What a shard reads into: what is carried, and the receive behind it, in bytes. Two of the largest cells: a
-/// stream of them, or of those of 16 KiB, is cut between two, where nothing has to be carried.
-pub const SCRATCH_BYTES: usize = 2 * sealed_len(Class::C7.cell_len());
+/// stream of them, or of those of 16 KiB, is cut between two, where next to nothing has to be carried. And a byte
+/// more: where two have come and nothing else, the receive is short, and nobody has to ask whether there is more.
+pub const SCRATCH_BYTES: usize = 2 * sealed_len(Class::C7.cell_len()) + 1;
 
 /// Tickets a client is given after a full handshake unless configured otherwise.
 pub const TICKETS_DEFAULT: usize = 2;
