@@ -37,8 +37,9 @@ const TRIAL_TURNS: u32 = 8;
 const CROWD_MIN: u32 = 32;
 /// The share of its time for which a shard works that is busy, in per cent: without pauses, and with those for a crowd.
 const BUSY_PERCENT: (u64, u64) = (50, 25);
-/// Receives that bring more cells than this on average are of bursts, or more bytes than [`BYTES_PER_RECEIVE_MAX`].
+/// More cells than this in a row of the same connection are a burst on average, or more bytes than that.
 const CELLS_PER_BURST: u64 = 4;
+const BYTES_PER_BURST: u64 = 16 * 1_024;
 /// Receives that bring more cells than this on average need no pause, or more bytes than that.
 const CELLS_PER_RECEIVE_MAX: u64 = 16;
 const BYTES_PER_RECEIVE_MAX: u64 = 16 * 1_024;
@@ -97,15 +98,8 @@ impl Fill {
     }
 
     const fn is_full(self) -> bool {
-        self.brings_more_than(CELLS_PER_RECEIVE_MAX)
-    }
-
-    const fn is_of_bursts(self) -> bool {
-        self.brings_more_than(CELLS_PER_BURST)
-    }
-
-    const fn brings_more_than(self, cells: u64) -> bool {
-        self.cells > self.receives * cells || self.bytes > self.receives * BYTES_PER_RECEIVE_MAX
+        self.cells > self.receives * CELLS_PER_RECEIVE_MAX
+            || self.bytes > self.receives * BYTES_PER_RECEIVE_MAX
     }
 }
 
@@ -129,22 +123,36 @@ impl Window {
 
     /// Whether what comes are bursts of many.
     fn is_of_crowd(&self) -> bool {
-        self.fill.is_of_bursts() && self.heard.count() >= CROWD_MIN
+        let rows = self.heard.rows;
+        let is_of_bursts =
+            self.fill.cells > rows * CELLS_PER_BURST || self.fill.bytes > rows * BYTES_PER_BURST;
+        is_of_bursts && self.heard.count() >= CROWD_MIN
     }
 }
 
-/// Which connections had cells, by the low bits of their indices.
+/// Which connections had cells.
 #[derive(Debug, Default)]
-struct Heard([u64; 4]);
+struct Heard {
+    /// By the low bits of their indices.
+    which: [u64; 4],
+    last: Option<usize>,
+    /// How often the next cell was of another one.
+    rows: u64,
+}
 
 impl Heard {
-    const fn note(&mut self, connection: usize) {
-        self.0[connection / 64 % 4] |= 1 << (connection % 64);
+    #[inline]
+    fn note(&mut self, connection: usize) {
+        if self.last != Some(connection) {
+            self.last = Some(connection);
+            self.rows += 1;
+            self.which[connection / 64 % 4] |= 1 << (connection % 64);
+        }
     }
 
     /// How many they were at least.
     fn count(&self) -> u32 {
-        self.0.iter().map(|part| part.count_ones()).sum()
+        self.which.iter().map(|part| part.count_ones()).sum()
     }
 }
 
@@ -176,7 +184,7 @@ impl Pausing {
 
     /// So many cells of the connection with this index were routed.
     #[inline]
-    pub const fn routed(&mut self, connection: usize, cells: u64) {
+    pub fn routed(&mut self, connection: usize, cells: u64) {
         self.window.fill.cells += cells;
         self.window.heard.note(connection);
     }
@@ -376,6 +384,25 @@ mod tests {
             assert_eq!(pausing.end(now), is_crowd.then_some(PAUSES[0].length));
             now = now.after_nanos(15_000);
         }
+    }
+
+    /// As datagrams come: many at once, of as many connections.
+    #[test]
+    fn receives_that_bring_lone_cells_of_many_are_no_bursts() {
+        let (mut pausing, mut now) = (Pausing::new(), Time::ZERO);
+        let mut paused = 0;
+        for _ in 0..10_000 {
+            pausing.begin(now);
+            for receive in 0..6 {
+                pausing.received(8 * 300);
+                for connection in 0..8 {
+                    pausing.routed(8 * receive + connection, 1);
+                }
+            }
+            now = now.after_nanos(150_000);
+            paused += u32::from(pausing.end(now).is_some());
+        }
+        assert!(paused <= 20 * TRIAL_TURNS, "{paused}");
     }
 
     #[test]
