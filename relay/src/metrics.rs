@@ -161,7 +161,7 @@ shard_metrics! {
         quic_turned: Counter, "Connections of QUIC not taken: too many of them, or the relay stops.";
         lanes_stuck: Counter, "Lanes whose device gives no credit although it reads others.";
         accept_failures: Counter, "Times the system refused a connection, most likely for want of descriptors.";
-        pauses: Counter, "Turns that waited a tenth of a millisecond because receives get fuller by it.";
+        pauses: Counter, "Turns that waited a tenth or a quarter of a millisecond: receives get fuller by it, or many send bursts.";
         carry_evictions: Counter, "Connections closed because the memory for half records was used up.";
         mesh_full: Counter, "Cells and messages that found the queue to another shard full.";
         store_busy: Counter, "Questions that the store's inbox had no room for.";

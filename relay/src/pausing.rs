@@ -23,6 +23,7 @@
 use std::time::Duration;
 
 use hushwire_engine::Time;
+use hushwire_wire::cell::Class;
 
 /// The pauses, in the order in which they are tried.
 const PAUSES: [Pause; 2] = [
@@ -33,14 +34,14 @@ const PAUSES: [Pause; 2] = [
 const WINDOW_TURNS: u32 = 128;
 /// Turns with a pause that show whether it pays.
 const TRIAL_TURNS: u32 = 8;
-/// So many connections of which a window had cells are a crowd.
+/// So many connections of which a window had bursts are a crowd.
 const CROWD_MIN: u32 = 32;
 /// The share of its time for which a shard works that is busy, in per cent: without pauses, and with those for a crowd.
 const BUSY_PERCENT: (u64, u64) = (50, 25);
-/// More cells than this in a row of the same connection are a burst on average, or more bytes than that.
-const CELLS_PER_BURST: u64 = 4;
-const BYTES_PER_BURST: u64 = 16 * 1_024;
-/// Receives that bring more cells than this on average need no pause, or more bytes than that.
+/// More cells than this in a row of the same connection in one turn are a burst, or more bytes than that: one cell never is.
+const CELLS_PER_BURST: u32 = 4;
+const BYTES_PER_BURST: usize = Class::C7.cell_len();
+/// Where receives bring more cells than this on average no pause is tried, or more bytes than that.
 const CELLS_PER_RECEIVE_MAX: u64 = 16;
 const BYTES_PER_RECEIVE_MAX: u64 = 16 * 1_024;
 /// How long after a trial that failed the next may be: the first, and the longest, for it doubles.
@@ -108,7 +109,7 @@ impl Fill {
 struct Window {
     turns: u32,
     fill: Fill,
-    heard: Heard,
+    bursts: Bursts,
     worked_ns: u64,
     rested_ns: u64,
     /// When the turn began, or the rest.
@@ -120,32 +121,33 @@ impl Window {
     const fn is_busy(&self, percent: u64) -> bool {
         self.worked_ns * 100 >= (self.worked_ns + self.rested_ns) * percent
     }
-
-    /// Whether what comes are bursts of many.
-    fn is_of_crowd(&self) -> bool {
-        let rows = self.heard.rows;
-        let is_of_bursts =
-            self.fill.cells > rows * CELLS_PER_BURST || self.fill.bytes > rows * BYTES_PER_BURST;
-        is_of_bursts && self.heard.count() >= CROWD_MIN
-    }
 }
 
-/// Which connections had cells.
+/// Which connections sent bursts. How many others there were, and how much they sent, makes no difference.
 #[derive(Debug, Default)]
-struct Heard {
+struct Bursts {
     /// By the low bits of their indices.
     which: [u64; 4],
-    last: Option<usize>,
-    /// How often the next cell was of another one.
-    rows: u64,
+    row: Row,
 }
 
-impl Heard {
+/// Cells of the same connection with none of another between them.
+#[derive(Debug, Default)]
+struct Row {
+    connection: Option<usize>,
+    cells: u32,
+    bytes: usize,
+}
+
+impl Bursts {
     #[inline]
-    fn note(&mut self, connection: usize) {
-        if self.last != Some(connection) {
-            self.last = Some(connection);
-            self.rows += 1;
+    fn note(&mut self, connection: usize, cells: u32, bytes: usize) {
+        if self.row.connection != Some(connection) {
+            self.row = Row { connection: Some(connection), ..Row::default() };
+        }
+        self.row.cells += cells;
+        self.row.bytes += bytes;
+        if self.row.cells > CELLS_PER_BURST || self.row.bytes > BYTES_PER_BURST {
             self.which[connection / 64 % 4] |= 1 << (connection % 64);
         }
     }
@@ -182,17 +184,18 @@ impl Pausing {
         self.window.fill.bytes += bytes as u64;
     }
 
-    /// So many cells of the connection with this index were routed.
+    /// So many cells of the connection with this index were routed, of so many bytes together.
     #[inline]
-    pub fn routed(&mut self, connection: usize, cells: u64) {
-        self.window.fill.cells += cells;
-        self.window.heard.note(connection);
+    pub fn routed(&mut self, connection: usize, cells: u32, bytes: usize) {
+        self.window.fill.cells += u64::from(cells);
+        self.window.bursts.note(connection, cells, bytes);
     }
 
     /// A turn begins.
     pub fn begin(&mut self, now: Time) {
         self.window.rested_ns += now.since(self.window.since).as_nanos() as u64;
         self.window.since = now;
+        self.window.bursts.row = Row::default();
     }
 
     /// The turn is over: how long to pause before the next.
@@ -232,7 +235,7 @@ impl Pausing {
             Phase::Plain => {
                 let percent = if self.crowded { BUSY_PERCENT.1 } else { BUSY_PERCENT.0 };
                 let is_busy = window.is_busy(percent);
-                let crowded = is_busy && window.is_of_crowd();
+                let crowded = is_busy && window.bursts.count() >= CROWD_MIN;
                 if crowded != self.crowded {
                     self.crowded = crowded;
                     // The next window is what a trial is compared with.
@@ -300,8 +303,9 @@ mod tests {
         for _ in 0..turns {
             pausing.begin(*now);
             for connection in 0..load.connections {
+                let cells = (load.cells + waited_us / 10).min(load.burst) as u32;
                 pausing.received(300);
-                pausing.routed(connection, (load.cells + waited_us / 10).min(load.burst));
+                pausing.routed(connection, cells, 256 * cells as usize);
             }
             *now = now.after_nanos(3_000 * load.connections as u64);
             let pause = pausing.end(*now);
@@ -394,7 +398,7 @@ mod tests {
         for turn in 0..WINDOW_TURNS as usize {
             pausing.begin(now);
             pausing.received(300 * 32);
-            pausing.routed(1_000 * turn + turn / 2, 32);
+            pausing.routed(1_000 * turn + turn / 2, 32, 256 * 32);
             now = now.after_nanos(30_000);
             let is_crowd = turn + 1 == WINDOW_TURNS as usize;
             assert_eq!(pausing.end(now), is_crowd.then_some(PAUSES[0].length));
@@ -409,11 +413,45 @@ mod tests {
             for receive in 0..6 {
                 pausing.received(8 * 300);
                 for connection in 0..8 {
-                    pausing.routed(8 * receive + connection, 1);
+                    pausing.routed(8 * receive + connection, 1, 256);
                 }
             }
         });
         assert!(paused <= 20 * TRIAL_TURNS, "{paused}");
+    }
+
+    /// However much a few send, it does not make a crowd of others who send single cells, also of the largest.
+    #[test]
+    fn bursts_of_a_few_among_many_lone_cells_are_not_paused_for() {
+        let bursting = CROWD_MIN as usize - 1;
+        for (class, lone) in [(Class::C0, 200), (Class::C6, 60), (Class::C7, 60)] {
+            let paused = count_same(100_000, 2_000, |pausing| {
+                for connection in 0..bursting {
+                    pausing.received(64 * 1_024);
+                    pausing.routed(connection, 250, 250 * 256);
+                }
+                for connection in bursting..bursting + lone {
+                    pausing.received(class.cell_len());
+                    pausing.routed(connection, 1, class.cell_len());
+                }
+            });
+            assert_eq!(paused, 0, "{class:?}");
+        }
+    }
+
+    /// As a device answers that reads 64 KiB at a time.
+    #[test]
+    fn two_of_the_largest_cells_are_a_burst() {
+        let turns = 10 * WINDOW_TURNS;
+        let paused = count_same(turns, 2_000, |pausing| {
+            for connection in 0..CROWD_MIN as usize {
+                pausing.received(2 * Class::C7.cell_len());
+                for _ in 0..2 {
+                    pausing.routed(connection, 1, Class::C7.cell_len());
+                }
+            }
+        });
+        assert!(paused > turns - 2 * WINDOW_TURNS, "{paused}");
     }
 
     #[test]
@@ -447,11 +485,11 @@ mod tests {
     }
 
     #[test]
-    fn full_receives_are_not_paused_for() {
-        for (bytes, cells) in [(5_000, CELLS_PER_RECEIVE_MAX + 1), (65_000, 2)] {
+    fn full_receives_are_not_tried_with_a_pause() {
+        for (bytes, cells) in [(5_000, CELLS_PER_RECEIVE_MAX as u32 + 1), (65_000, 2)] {
             let paused = count_same(10_000, 60, |pausing| {
                 pausing.received(bytes);
-                pausing.routed(7, cells);
+                pausing.routed(7, cells, bytes);
             });
             assert_eq!(paused, 0, "{cells} cells of {bytes} bytes");
         }

@@ -114,6 +114,8 @@ pub(crate) struct Shard {
     seen: Vec<(DeviceId, Day)>,
     /// Connections to read; each stands here at most once.
     ready: Vec<ConnId>,
+    /// Whether others have posted more than a turn takes.
+    posted_more: bool,
     pausing: Pausing,
     /// Connections with sealed bytes; each stands here at most once.
     dirty: Vec<ConnId>,
@@ -169,6 +171,7 @@ impl Shard {
             asked: HashMap::new(),
             seen: Vec::new(),
             ready: Vec::new(),
+            posted_more: false,
             pausing: Pausing::new(),
             dirty: Vec::new(),
             held_bytes: 0,
@@ -219,7 +222,7 @@ impl Shard {
 
         self.read_ready(now)?;
         self.read_datagrams(now)?;
-        self.take_posted(now)?;
+        self.posted_more = self.take_posted(now)?;
         self.quic_timers(now);
         self.drive_stirred(now)?;
         self.engine.handle_timeout(now);
@@ -238,13 +241,13 @@ impl Shard {
     fn rest(&mut self) -> Result<(), ShardError> {
         let now = self.clock();
         let pause = self.pausing.end(now);
-        if let Some(pause) = pause.filter(|_| self.ready.is_empty() && self.dirty.is_empty()) {
+        if let Some(pause) = pause.filter(|_| !self.is_behind()) {
             self.metrics.pauses.add(1);
             self.metrics.publish(&self.engine, self.open_connections, self.carry.bytes());
             self.ring.pause(pause)?;
             return Ok(());
         }
-        if self.has_work() {
+        if self.is_behind() || self.ring.has_pending() {
             self.ring.wait(Some(Duration::ZERO))?;
             return Ok(());
         }
@@ -272,9 +275,10 @@ impl Shard {
         Ok(())
     }
 
-    fn has_work(&mut self) -> bool {
+    /// Whether a turn left something that the next can do at once.
+    fn is_behind(&self) -> bool {
         let quic = self.quic.as_ref().is_some_and(|quic| quic.has_work());
-        quic || !self.ready.is_empty() || !self.dirty.is_empty() || self.ring.has_pending()
+        quic || self.posted_more || !self.ready.is_empty() || !self.dirty.is_empty()
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -2,7 +2,7 @@
 //!
 //! One thread, one ring, the relay's pauses, and nothing but the path of a cell: receive, open in place, find the recipient
 //! by its device ID, rewrite sender and counter, seal into the recipient's output, send when the batch is
-//! done. The relay is measured against it, and so are the baselines, which differ in the ring alone. [`QuicFloor`] is the same
+//! done. The relay is measured against it, and so are the baselines, which have another ring and no pauses. [`QuicFloor`] is the same
 //! with quinn-proto in the place of records.
 
 mod quic;
@@ -21,7 +21,7 @@ use hushwire_uring::{Completion, DormantRing, Interest, Kind, Ring, RingOptions,
 use crate::clock::Clock;
 use crate::forwarder::connection::{Connection, Place};
 use crate::forwarder::output::{Flushed, Outbox, OutputPool};
-use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over};
+use crate::forwarder::{Driver, FlushPolicy, Forwarder, Over, Routed};
 use crate::limits::{CONNECTIONS_MAX, READS_PER_TURN};
 
 pub(crate) use quic::QuicFloor;
@@ -309,8 +309,12 @@ impl Floor {
         };
         // A short receive found everything there was, unless an end was announced with it.
         let more = count == asked || (connection.port.end_follows && count > 0);
-        self.forwarder.received(index, scratch, &mut cursor, count)?;
-        self.pausing.routed(index as usize, std::mem::take(&mut self.forwarder.routed));
+        let received = self.forwarder.received(index, scratch, &mut cursor, count);
+        let Routed { cells, bytes } = std::mem::take(&mut self.forwarder.routed);
+        if cells > 0 {
+            self.pausing.routed(index as usize, cells, bytes);
+        }
+        received?;
         Ok(more)
     }
 }

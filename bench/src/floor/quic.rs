@@ -1,14 +1,17 @@
 //! The floor by QUIC: the least that forwarding can cost where quinn-proto is below it.
 //!
-//! One thread, one ring, one socket, and nothing but the path of a cell: it is cut from its lane, its sender and counter are
+//! One thread, one ring, one socket, the relay's pauses, and nothing but the path of a cell: it is cut from its lane, its sender and counter are
 //! rewritten, and its recipient's lane takes it. What this keeps of a connection, and spends on it, is quinn-proto's but for
 //! a few words; the relay's share is what the relay has more.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use hushwire_engine::Time;
+use hushwire_relay::pausing::Pausing;
 use hushwire_uring::{DormantRing, Ring, RingOptions};
 use hushwire_wire::cell::{LaneCounters, lane_of, readdress, set_counter};
 use hushwire_wire::id::DeviceId;
@@ -25,6 +28,7 @@ pub(crate) struct QuicFloor {
     /// Where everyone is who has said a name.
     devices: HashMap<DeviceId, usize>,
     ring: Ring,
+    pausing: Pausing,
     /// Cells of the connection at hand, and for whom.
     runs: Vec<(DeviceId, Vec<u8>)>,
 }
@@ -56,6 +60,7 @@ impl QuicFloor {
             hub: Hub::server(address, server_config()?)?,
             devices: HashMap::new(),
             ring: DormantRing::new(RingOptions::default())?.enable()?,
+            pausing: Pausing::new(),
             runs: Vec::new(),
         })
     }
@@ -72,19 +77,31 @@ impl QuicFloor {
         let mut completions = Vec::new();
         loop {
             self.hub.leave(clock)?;
-            self.ring.wait(self.hub.idle_for(clock))?;
+            self.rest()?;
+            self.pausing.begin(Time::from_nanos(clock.now_ns()));
             self.ring.drain(&mut completions);
             for completion in completions.drain(..) {
                 self.hub.told(Arrival::try_from(completion)?, &mut self.ring)?;
             }
             if self.hub.readable {
-                self.hub.receive(clock, |_| {})?;
+                self.hub.receive(clock, |bytes| self.pausing.received(bytes))?;
             }
             while let Some(place) = self.hub.next_heard() {
                 if self.hear(place).is_err() {
                     self.hub.close(place);
                 }
             }
+        }
+    }
+
+    /// Waits for something to do.
+    fn rest(&mut self) -> std::io::Result<()> {
+        let clock = self.hub.clock;
+        let idle = self.hub.idle_for(clock);
+        let pause = self.pausing.end(Time::from_nanos(clock.now_ns()));
+        match pause.filter(|_| idle != Some(Duration::ZERO)) {
+            Some(pause) => self.ring.pause(pause),
+            None => self.ring.wait(idle).map(drop),
         }
     }
 
@@ -112,7 +129,12 @@ impl QuicFloor {
             // To nobody: it does not even say so.
             let Some(&to) = self.devices.get(&peer) else { continue };
             let Some(recipient) = self.hub.wire_mut(to) else { continue };
-            each_cell(&mut cells, |cell| readdress(cell, &sender));
+            let mut count = 0;
+            each_cell(&mut cells, |cell| {
+                count += 1;
+                readdress(cell, &sender);
+            });
+            self.pausing.routed(place, count, cells.len());
             // A recipient that is ending is heard by itself.
             let _ = recipient.send(cells);
             self.hub.stir(to);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use hushwire_relay::transport::limits::RECORD_HEADER_BYTES;
-use hushwire_relay::transport::unframe;
+use hushwire_relay::transport::{framed_len, unframe};
 use hushwire_wire::cell::{HEADER_LEN, Kind, lane_of, readdress, set_counter};
 
 use super::connection::{Connection, Place, Stage};
@@ -60,7 +60,7 @@ impl<D: Driver> Forwarder<D> {
         let header = &mut records[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + HEADER_LEN];
         set_counter(header, link.counters.take(lane_of(header)));
         let sealed = link.sealer.seal_in_place(records).is_ok();
-        self.routed += 1;
+        self.routed.add(framed_len(records.len()));
         if !sealed {
             self.close(to);
         }

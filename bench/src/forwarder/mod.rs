@@ -83,14 +83,29 @@ pub(crate) trait Driver {
     fn is_watched(port: &Self::Port) -> bool;
 }
 
+/// Cells, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Routed {
+    pub(crate) cells: u32,
+    pub(crate) bytes: usize,
+}
+
+impl Routed {
+    #[inline]
+    pub(crate) const fn add(&mut self, bytes: usize) {
+        self.cells += 1;
+        self.bytes += bytes;
+    }
+}
+
 /// All connections and what passes between them.
 pub(crate) struct Forwarder<D: Driver> {
     pub(crate) driver: D,
     pub(crate) slots: Vec<Slot<D::Port>>,
     pub(crate) carry: CarryPool,
     pub(crate) output: OutputPool,
-    /// Cells forwarded since somebody took the number.
-    pub(crate) routed: u64,
+    /// What was forwarded since somebody took the numbers.
+    pub(crate) routed: Routed,
     tls: Arc<ServerTls>,
     free: Vec<u32>,
     devices: HashMap<DeviceId, u32>,
@@ -109,7 +124,7 @@ impl<D: Driver> Forwarder<D> {
             slots: Vec::new(),
             carry: CarryPool::new(CARRIED_BYTES_MAX),
             output: OutputPool::default(),
-            routed: 0,
+            routed: Routed::default(),
             tls: identity::self_signed()?,
             free: Vec::new(),
             devices: HashMap::new(),

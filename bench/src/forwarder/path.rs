@@ -84,7 +84,7 @@ impl<D: Driver> Forwarder<D> {
         }
         let Some(to) = self.recipient(index, cell)? else { return Ok(()) };
         let sender = self.link(index).ok_or(Over)?.device;
-        self.routed += 1;
+        self.routed.add(cell.len());
         readdress(cell, &sender);
         self.seal(to.index, cell);
         Ok(())

@@ -24,14 +24,19 @@ impl Shard {
         }
     }
 
-    /// Takes what other shards and threads have posted, a bounded amount a turn.
-    pub(super) fn take_posted(&mut self, now: Time) -> Result<(), ShardError> {
-        for _ in 0..POSTED_PER_TURN {
-            let Ok(posted) = self.inbox.try_recv() else { break };
+    /// Takes what other shards and threads have posted, a bounded amount a turn. Whether there may be more.
+    pub(super) fn take_posted(&mut self, now: Time) -> Result<bool, ShardError> {
+        let (mut posts, mut messages) = (0, 0);
+        while posts < POSTED_PER_TURN
+            && let Ok(posted) = self.inbox.try_recv()
+        {
+            posts += 1;
             self.handle_posted(posted, now)?;
         }
-        for _ in 0..POSTED_PER_TURN {
-            let Some(message) = self.mesh.next_control() else { break };
+        while messages < POSTED_PER_TURN
+            && let Some(message) = self.mesh.next_control()
+        {
+            messages += 1;
             match message {
                 MeshControl::Engine(message) => {
                     self.engine.handle_port(message, now);
@@ -42,14 +47,20 @@ impl Shard {
         }
         // A cell is sealed at once: what the engine has to say to its recipient, WELCOME above all, goes before it.
         self.carry_out(now)?;
+        let mut more = posts == POSTED_PER_TURN || messages == POSTED_PER_TURN;
         for shard in 0..self.mesh.shards() {
-            for _ in 0..MESH_CELLS_PER_TURN {
-                let Some(mut crossing) = self.mesh.next_cell(shard) else { break };
+            let mut cells = 0;
+            while cells < MESH_CELLS_PER_TURN
+                && let Some(mut crossing) = self.mesh.next_cell(shard)
+            {
+                cells += 1;
                 self.arrive(&crossing.envelope, &mut crossing.cell, now);
                 self.mesh.return_buffer(shard, crossing.cell);
             }
+            more |= cells == MESH_CELLS_PER_TURN;
         }
-        self.carry_out(now)
+        self.carry_out(now)?;
+        Ok(more)
     }
 
     fn arrive(&mut self, envelope: &Envelope, cell: &mut [u8], now: Time) {

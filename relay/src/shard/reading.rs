@@ -302,7 +302,7 @@ impl Shard {
         };
         match Header::decode(header) {
             Ok(header) => {
-                self.pausing.routed(id.index(), 1);
+                self.pausing.routed(id.index(), 1, header.class.cell_len());
                 Ok((header.class, self.engine.handle_cell(id, &header, now)))
             }
             Err(error) => {

@@ -269,6 +269,12 @@ fn second_half(
     Ok(Event::Cell(start..plain.end))
 }
 
+/// How long the cell of [`Event::Framed`] is in records of so many bytes.
+#[must_use]
+pub const fn framed_len(records: usize) -> usize {
+    records / FULL_RECORD_BYTES * RECORD_PLAIN_BYTES_MAX
+}
+
 /// Makes the cell of [`Event::Framed`] one piece: the first half of one of 32 KiB moves up to the second, over the tag and the
 /// header between them. Returns where it stands then.
 ///

@@ -29,7 +29,7 @@ pub mod tls;
 pub use carry::{Carry, CarryPool, PoolEmpty};
 pub use cells::{CellCutter, CellFault, Cut};
 pub use fault::{Alert, Blame, Fault};
-pub use inbound::{Cursor, Event, Inbound, unframe};
+pub use inbound::{Cursor, Event, Inbound, framed_len, unframe};
 pub use opener::{Opened, Opener};
 pub use record::{record_len, sealed_len};
 pub use sealer::Sealer;
