@@ -27,7 +27,9 @@ pub(crate) const MESH_CELLS_PER_TURN: usize = 256;
 
 /// Output of one recipient that is sent before the turn is over.
 pub(crate) const OUTPUT_FLUSH_BYTES: usize = 60 * 1024;
-/// Size of an output buffer: a full sealed stage, a cell of the largest class and a KeyUpdate.
+/// Size of an output buffer that is new: what most recipients get in a turn. It doubles as it is filled.
+pub(crate) const OUTPUT_BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// Size of the largest: a full sealed stage, a cell of the largest class and a KeyUpdate.
 pub(crate) const OUTPUT_BUFFER_BYTES: usize = 128 * 1024;
 /// Recipients whose output is held back at a time.
 pub(crate) const OUTPUT_RECIPIENTS_MAX: usize = 64;

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use hushwire_uring::sockets;
 
-use crate::shard::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_BUFFERS_KEPT_MAX};
+use crate::shard::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_BUFFER_BYTES_MIN, OUTPUT_BUFFERS_KEPT_MAX};
 
 /// What the engine has charged for bytes that have not left.
 pub(crate) type Charge = usize;
@@ -16,8 +16,26 @@ pub(crate) type Charge = usize;
 /// A buffer to seal into: initialised once, filled many times.
 #[derive(Debug)]
 pub(crate) struct OutputBuffer {
-    bytes: Box<[u8]>,
+    /// All of it is initialised.
+    bytes: Vec<u8>,
     used: usize,
+}
+
+impl OutputBuffer {
+    /// Whether it may grow until it has room for so many bytes more.
+    const fn takes(&self, room: usize) -> bool {
+        self.used + room <= OUTPUT_BUFFER_BYTES
+    }
+
+    /// The part to fill, at least so long. A buffer that has grown stays so: whoever takes it next is in need of as much, mostly.
+    #[inline]
+    fn room(&mut self, room: usize) -> &mut [u8] {
+        let needed = self.used + room;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed.next_power_of_two(), 0);
+        }
+        &mut self.bytes[self.used..]
+    }
 }
 
 /// The buffers of one shard, the one used last on top.
@@ -30,10 +48,10 @@ pub(crate) struct OutputPool {
 
 impl OutputPool {
     fn take(&mut self) -> OutputBuffer {
-        let buffer = self.free.pop().unwrap_or_else(|| OutputBuffer {
-            bytes: vec![0; OUTPUT_BUFFER_BYTES].into_boxed_slice(),
-            used: 0,
-        });
+        let buffer = self
+            .free
+            .pop()
+            .unwrap_or_else(|| OutputBuffer { bytes: vec![0; OUTPUT_BUFFER_BYTES_MIN], used: 0 });
         self.spare = self.spare.min(self.free.len());
         buffer
     }
@@ -112,11 +130,11 @@ impl Outbox {
         charge: Charge,
         seal: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        if self.sealing.as_ref().is_some_and(|buffer| buffer.bytes.len() - buffer.used < room) {
+        if self.sealing.as_ref().is_some_and(|buffer| !buffer.takes(room)) {
             self.put_behind(pool);
         }
         let buffer = self.sealing.get_or_insert_with(|| pool.take());
-        let sealed = seal(&mut buffer.bytes[buffer.used..])?;
+        let sealed = seal(buffer.room(room))?;
         buffer.used += sealed;
         self.sealing_charge += charge;
         Ok(sealed)
@@ -249,5 +267,25 @@ mod tests {
         }
         pool.trim();
         assert!(pool.free.is_empty(), "nobody has needed any");
+    }
+
+    #[test]
+    fn a_buffer_grows_to_what_is_sealed_into_it_and_no_further() {
+        let (mut pool, mut outbox) = (OutputPool::default(), Outbox::default());
+        let piece = 1_000;
+        for count in 1..=OUTPUT_BUFFER_BYTES / piece {
+            outbox.append(&mut pool, &vec![count as u8; piece]);
+            let size = outbox.sealing.as_ref().map_or(0, |buffer| buffer.bytes.len());
+            let expected = (count * piece).next_power_of_two().max(OUTPUT_BUFFER_BYTES_MIN);
+            assert_eq!(size, expected, "{count} pieces");
+        }
+        assert!(outbox.behind.is_empty());
+        outbox.append(&mut pool, &vec![0; piece]);
+        assert_eq!(outbox.behind.len(), OUTPUT_BUFFER_BYTES / piece * piece);
+        let pieces: Vec<u8> = outbox.behind.chunks(piece).map(|piece| piece[0]).collect();
+        assert_eq!(
+            pieces,
+            (1..=OUTPUT_BUFFER_BYTES / piece).map(|it| it as u8).collect::<Vec<_>>()
+        );
     }
 }
