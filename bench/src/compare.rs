@@ -52,6 +52,7 @@ fn compare(
         .map(|(_, shape)| *shape)
         .collect();
     let devices = shapes.iter().map(Shape::devices).max().context("no such point")?;
+    let congestion_control = procfs::congestion_control()?;
     hushwire_uring::raise_nofile(devices as u64 + 64)?;
     let fleet = Fleet::generate(devices)?;
     let contenders = plan.lineup.start(relay_binary, devices, &fleet, interrupt)?;
@@ -72,9 +73,9 @@ fn compare(
         }
     }
     if as_json {
-        report::print_json(&table, &shapes)
+        report::print_json(&table, &shapes, &congestion_control)
     } else {
-        report::print_table(&table, &shapes, &procfs::congestion_control()?)
+        report::print_table(&table, &shapes, &congestion_control)
     }
     Ok(())
 }

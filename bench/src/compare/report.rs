@@ -144,8 +144,11 @@ fn print_row(table: &[Series], series: &Series) {
     println!("{}", row.trim_end());
 }
 
-pub(super) fn print_json(table: &[Series], shapes: &[Shape]) {
-    let points: Vec<Value> = shapes.iter().map(|&shape| point(table, shape)).collect();
+pub(super) fn print_json(table: &[Series], shapes: &[Shape], congestion_control: &str) {
+    let mut points: Vec<Value> = shapes.iter().map(|&shape| point(table, shape)).collect();
+    for point in &mut points {
+        point["tcp_congestion_control"] = congestion_control.into();
+    }
     println!("{}", Value::Array(points));
 }
 

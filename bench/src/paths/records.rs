@@ -1,8 +1,10 @@
 //! The relay's TLS records, AES-128-GCM as it prefers: one cell, one record, two for the largest.
 
+use std::ops::Range;
+
 use hushwire_relay::measuring;
 use hushwire_relay::transport::{
-    Cursor, Event, Inbound, Sealer, Suite, record_len, sealed_len, unframe,
+    Cursor, Event, Inbound, Sealer, Suite, framed_len, record_len, sealed_len,
 };
 use hushwire_wire::cell::{Class, Header};
 use hushwire_wire::id::DeviceId;
@@ -15,6 +17,8 @@ const KEY_UPDATE_BYTES: usize = Class::C0.cell_len();
 pub struct Records {
     sealer: Sealer,
     inbound: Inbound,
+    /// Of the next hop.
+    onward: Sealer,
     cell: Vec<u8>,
     output: Vec<u8>,
 }
@@ -27,11 +31,12 @@ impl Records {
     #[must_use]
     pub fn new(class: Class) -> Self {
         let (sealer, opener) = measuring::records(Suite::Aes128Gcm, &[7; 32]).expect("keys");
+        let (onward, _) = measuring::records(Suite::Aes128Gcm, &[8; 32]).expect("keys");
         let mut cell = vec![0x5a; class.cell_len()];
         let header = Header::unicast(class, 0, 0, DeviceId::new([9; 32])).encode();
         cell[..header.len()].copy_from_slice(&header);
         let output = vec![0; sealed_len(cell.len())];
-        Self { sealer, inbound: Inbound::new(opener, Class::C7), cell, output }
+        Self { sealer, inbound: Inbound::new(opener, Class::C7), onward, cell, output }
     }
 
     /// Seals the cell into the same output as the last one, and returns its length there.
@@ -40,10 +45,7 @@ impl Records {
     /// If it is not sealed: there is room, and keys change in time.
     #[inline]
     pub fn seal(&mut self) -> usize {
-        if self.sealer.update_due() {
-            let mut update = vec![0; record_len(KEY_UPDATE_BYTES)];
-            self.sealer.key_update_into(KEY_UPDATE_BYTES, &mut update).expect("room");
-        }
+        update_if_due(&mut self.sealer);
         self.sealer.seal_into(&self.cell, &mut self.output).expect("room")
     }
 
@@ -67,13 +69,46 @@ impl Records {
     /// If it does not hold a whole cell.
     #[inline]
     pub fn open(&mut self, bytes: &mut [u8]) -> usize {
+        match self.opened(bytes) {
+            Opened::Cell(cell) => cell.len(),
+            Opened::Framed(records) => framed_len(records.len()),
+        }
+    }
+
+    /// The same for a cell of 16 KiB or 32, which is then sealed for its next hop in the records it was opened in.
+    ///
+    /// # Panics
+    /// If it does not hold such a cell.
+    #[inline]
+    pub fn pass_on(&mut self, bytes: &mut [u8]) -> usize {
+        let Opened::Framed(records) = self.opened(bytes) else { panic!("a small cell") };
+        update_if_due(&mut self.onward);
+        self.onward.seal_in_place(&mut bytes[records.clone()]).expect("room");
+        framed_len(records.len())
+    }
+
+    #[inline]
+    fn opened(&mut self, bytes: &mut [u8]) -> Opened {
         let mut cursor = Cursor::over(bytes.len());
         match self.inbound.next(bytes, &mut cursor, 0) {
-            Ok(Event::Cell(cell)) => cell.len(),
-            Ok(Event::Framed(records)) => unframe(bytes, records).len(),
+            Ok(Event::Cell(cell)) => Opened::Cell(cell),
+            Ok(Event::Framed(records)) => Opened::Framed(records),
             other => panic!("a whole cell was sealed, and opens as {other:?}"),
         }
     }
+}
+
+fn update_if_due(sealer: &mut Sealer) {
+    if sealer.update_due() {
+        let mut update = vec![0; record_len(KEY_UPDATE_BYTES)];
+        sealer.key_update_into(KEY_UPDATE_BYTES, &mut update).expect("room");
+    }
+}
+
+/// Where an opened cell stands: by itself, or with the frames of its records between.
+enum Opened {
+    Cell(Range<usize>),
+    Framed(Range<usize>),
 }
 
 #[cfg(test)]
@@ -88,6 +123,20 @@ mod tests {
             for _ in 0..3 {
                 let mut bytes = records.sealed();
                 assert_eq!(records.open(&mut bytes), class.cell_len());
+            }
+        }
+    }
+
+    #[test]
+    fn large_cells_are_passed_on() {
+        for class in [Class::C6, Class::C7] {
+            let mut records = Records::new(class);
+            for _ in 0..3 {
+                let mut bytes = records.sealed();
+                let opened = bytes.clone();
+                assert_eq!(records.pass_on(&mut bytes), class.cell_len());
+                assert_eq!(bytes.len(), opened.len());
+                assert_ne!(bytes, opened, "sealed with another key");
             }
         }
     }
