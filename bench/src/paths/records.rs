@@ -98,6 +98,7 @@ impl Records {
     }
 }
 
+#[inline]
 fn update_if_due(sealer: &mut Sealer) {
     if sealer.update_due() {
         let mut update = vec![0; record_len(KEY_UPDATE_BYTES)];
