@@ -69,7 +69,7 @@ const STORE_ROW_BYTES: usize = size_of::<store::Row>() + GRANTS_PER_ACCOUNT * 32
 const PROCESS_BYTES: usize = 24 * MIB;
 const SHARD_STACK_BYTES: usize = 2 * MIB;
 
-const _: () = assert!(shard::OUTPUT_BUFFER_BYTES >= SEALED_BYTES_MAX as usize);
+const _: () = assert!(shard::OUTPUT_BUFFER_BYTES_MAX >= SEALED_BYTES_MAX as usize);
 const _: () = assert!(EGRESS_BYTES_MAX >= 8 * SEALED_BYTES_MAX as usize, "both stages fit");
 const _: () = assert!(NOT_SENT_BYTES <= SEND_BUFFER_BYTES, "or the low-water mark means nothing");
 const _: () = assert!(RING_COMPLETIONS > RING_ENTRIES);
@@ -263,7 +263,7 @@ impl Limits {
             ("handshakes in progress", handshakes, handshake),
             ("challenges", unauthenticated, shard::CHALLENGED_BYTES),
             ("incomplete records", 1, self.carry_pool_bytes),
-            ("output buffers", shard::OUTPUT_BUFFERS_KEPT_MAX, shard::OUTPUT_BUFFER_BYTES),
+            ("output buffers", shard::OUTPUT_BUFFERS_KEPT_MAX, shard::OUTPUT_BUFFER_BYTES_MAX),
             // What is sealed behind a send is one list, which may have grown to twice its size.
             ("sealed output, growth", 1, self.egress_pool_bytes),
             ("records of waiting cells", cells, RECORD_OVERHEAD_BYTES),

@@ -1,7 +1,5 @@
 //! The relay's TLS records, AES-128-GCM as it prefers: one cell, one record, two for the largest.
 
-use std::ops::Range;
-
 use hushwire_relay::measuring;
 use hushwire_relay::transport::{
     Cursor, Event, Inbound, Sealer, Suite, framed_len, record_len, sealed_len,
@@ -69,9 +67,11 @@ impl Records {
     /// If it does not hold a whole cell.
     #[inline]
     pub fn open(&mut self, bytes: &mut [u8]) -> usize {
-        match self.opened(bytes) {
-            Opened::Cell(cell) => cell.len(),
-            Opened::Framed(records) => framed_len(records.len()),
+        let mut cursor = Cursor::over(bytes.len());
+        match self.inbound.next(bytes, &mut cursor, 0) {
+            Ok(Event::Cell(cell)) => cell.len(),
+            Ok(Event::Framed(records)) => framed_len(records.len()),
+            other => panic!("a whole cell was sealed, and opens as {other:?}"),
         }
     }
 
@@ -81,20 +81,13 @@ impl Records {
     /// If it does not hold such a cell.
     #[inline]
     pub fn pass_on(&mut self, bytes: &mut [u8]) -> usize {
-        let Opened::Framed(records) = self.opened(bytes) else { panic!("a small cell") };
+        let mut cursor = Cursor::over(bytes.len());
+        let Ok(Event::Framed(records)) = self.inbound.next(bytes, &mut cursor, 0) else {
+            panic!("a large cell fills its records")
+        };
         update_if_due(&mut self.onward);
         self.onward.seal_in_place(&mut bytes[records.clone()]).expect("room");
         framed_len(records.len())
-    }
-
-    #[inline]
-    fn opened(&mut self, bytes: &mut [u8]) -> Opened {
-        let mut cursor = Cursor::over(bytes.len());
-        match self.inbound.next(bytes, &mut cursor, 0) {
-            Ok(Event::Cell(cell)) => Opened::Cell(cell),
-            Ok(Event::Framed(records)) => Opened::Framed(records),
-            other => panic!("a whole cell was sealed, and opens as {other:?}"),
-        }
     }
 }
 
@@ -104,12 +97,6 @@ fn update_if_due(sealer: &mut Sealer) {
         let mut update = vec![0; record_len(KEY_UPDATE_BYTES)];
         sealer.key_update_into(KEY_UPDATE_BYTES, &mut update).expect("room");
     }
-}
-
-/// Where an opened cell stands: by itself, or with the frames of its records between.
-enum Opened {
-    Cell(Range<usize>),
-    Framed(Range<usize>),
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) const OUTPUT_FLUSH_BYTES: usize = 60 * 1024;
 /// Size of an output buffer that is new: what most recipients get in a turn. It doubles as it is filled.
 pub(crate) const OUTPUT_BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Size of the largest: a full sealed stage, a cell of the largest class and a KeyUpdate.
-pub(crate) const OUTPUT_BUFFER_BYTES: usize = 128 * 1024;
+pub(crate) const OUTPUT_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Recipients whose output is held back at a time.
 pub(crate) const OUTPUT_RECIPIENTS_MAX: usize = 64;
 /// Output buffers kept for the next turn.
@@ -90,7 +90,7 @@ pub(crate) const POSTED_BYTES: usize = size_of::<Posted>();
 pub(crate) const COMPLETION_BYTES: usize = size_of::<Completion>();
 
 const _: () = assert!(
-    OUTPUT_BUFFER_BYTES
+    OUTPUT_BUFFER_BYTES_MAX
         >= OUTPUT_FLUSH_BYTES + sealed_len(Class::C7.cell_len()) + sealed_len(Class::C0.cell_len())
 );
 

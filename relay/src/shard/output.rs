@@ -1,14 +1,16 @@
 //! The sealed stage of a connection's egress: the bytes of the next send.
 //!
-//! Records are sealed into a large buffer from a pool that hands out the one used last, so that it is
-//! still in the cache. What one non-blocking send does not take is copied to size and finished by the
+//! Records are sealed into a buffer from a pool that hands out the one used last, so that it is still in the cache; it
+//! grows with what is sealed into it. What one non-blocking send does not take is copied to size and finished by the
 //! ring; what is sealed meanwhile waits behind it. The engine bounds all of it ([`Charge`]).
 
 use std::os::fd::BorrowedFd;
 
 use hushwire_uring::sockets;
 
-use crate::shard::limits::{OUTPUT_BUFFER_BYTES, OUTPUT_BUFFER_BYTES_MIN, OUTPUT_BUFFERS_KEPT_MAX};
+use crate::shard::limits::{
+    OUTPUT_BUFFER_BYTES_MAX, OUTPUT_BUFFER_BYTES_MIN, OUTPUT_BUFFERS_KEPT_MAX,
+};
 
 /// What the engine has charged for bytes that have not left.
 pub(crate) type Charge = usize;
@@ -24,7 +26,7 @@ pub(crate) struct OutputBuffer {
 impl OutputBuffer {
     /// Whether it may grow until it has room for so many bytes more.
     const fn takes(&self, room: usize) -> bool {
-        self.used + room <= OUTPUT_BUFFER_BYTES
+        self.used + room <= OUTPUT_BUFFER_BYTES_MAX
     }
 
     /// The part to fill, at least so long. A buffer that has grown stays so: whoever takes it next is in need of as much, mostly.
@@ -273,7 +275,7 @@ mod tests {
     fn a_buffer_grows_to_what_is_sealed_into_it_and_no_further() {
         let (mut pool, mut outbox) = (OutputPool::default(), Outbox::default());
         let piece = 1_000;
-        for count in 1..=OUTPUT_BUFFER_BYTES / piece {
+        for count in 1..=OUTPUT_BUFFER_BYTES_MAX / piece {
             outbox.append(&mut pool, &vec![count as u8; piece]);
             let size = outbox.sealing.as_ref().map_or(0, |buffer| buffer.bytes.len());
             let expected = (count * piece).next_power_of_two().max(OUTPUT_BUFFER_BYTES_MIN);
@@ -281,11 +283,11 @@ mod tests {
         }
         assert!(outbox.behind.is_empty());
         outbox.append(&mut pool, &vec![0; piece]);
-        assert_eq!(outbox.behind.len(), OUTPUT_BUFFER_BYTES / piece * piece);
+        assert_eq!(outbox.behind.len(), OUTPUT_BUFFER_BYTES_MAX / piece * piece);
         let pieces: Vec<u8> = outbox.behind.chunks(piece).map(|piece| piece[0]).collect();
         assert_eq!(
             pieces,
-            (1..=OUTPUT_BUFFER_BYTES / piece).map(|it| it as u8).collect::<Vec<_>>()
+            (1..=OUTPUT_BUFFER_BYTES_MAX / piece).map(|it| it as u8).collect::<Vec<_>>()
         );
     }
 }
